@@ -1,0 +1,32 @@
+"""What herolocal asks of the machine's ports: lend a free one, tell who listens."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who listens on a port; `pid` is 0 and `command` empty when the machine does not tell."""
+
+    pid: int
+    command: str
+
+
+class Ports(Protocol):
+    """The ports of the loopback interfaces."""
+
+    def lend(self) -> int:
+        """A bind-tested port below the ephemeral range, not lent before while it was still free."""
+        ...
+
+    def listeners(self, port: int) -> tuple[str, ...]:
+        """The addresses on which something listens at this port (`0.0.0.0`, `127.0.0.1`, `::`)."""
+        ...
+
+    def holder(self, port: int) -> Holder:
+        """Who listens there."""
+        ...
+
+    async def wait_until_bound(self, port: int) -> tuple[str, ...]:
+        """Return once something listens there, with its addresses; cancel it to give up."""
+        ...
