@@ -1,5 +1,6 @@
 """What herolocal asks of the machine's ports: lend a free one, tell who listens."""
 
+import socket
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,4 +30,16 @@ class Ports(Protocol):
 
     async def wait_until_bound(self, port: int) -> tuple[str, ...]:
         """Return once something listens there, with its addresses; cancel it to give up."""
+        ...
+
+
+class Listeners(Protocol):
+    """Binds ports for servers of ours, on every loopback address."""
+
+    def bind(self, port: int) -> tuple[socket.socket, ...]:
+        """Listening, non-blocking sockets; port 0 lets the machine choose. Raises PortTaken naming the holder."""
+        ...
+
+    def bind_from(self, first: int) -> tuple[tuple[socket.socket, ...], str | None]:
+        """The first free port from `first` on, and who holds `first` when it was not that one."""
         ...

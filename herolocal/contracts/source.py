@@ -16,7 +16,8 @@ class Source:
     """A working tree as git would push it. Paths are relative to `directory`, `/`-separated, sorted.
 
     `files` are those that reach a dyno. `untracked` (a subset of `files`) and `modified` are what a push
-    would not carry. `commit` and `branch` are empty without git. `top` is the repository's root when the app is a sub-directory.
+    would not carry. `commit` and `branch` are empty without git.
+    `top` is the repository's root when the app is a sub-directory.
     """
 
     directory: Path

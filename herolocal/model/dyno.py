@@ -25,7 +25,8 @@ class Event(StrEnum):
 
 
 # A restart goes through `starting` at once, the old process still ending beside the new one; a stop goes to `down`.
-# Source: sequences of real logs (heroku-facts: restart `up to starting`, crash `starting to crashed`, sleep `up to down`).
+# Source: the sequences of real logs (`up to starting`, `starting to crashed`, `up to down`), and
+# https://devcenter.heroku.com/articles/dyno-shutdown-behavior.
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.DOWN: {Event.START: State.STARTING},
     State.STARTING: {

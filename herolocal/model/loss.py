@@ -20,10 +20,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One lost file. `change` is `created`, `modified` or `deleted`; `kept` names its content in the trash, or is empty.
+    """One lost file. `change` is `created`, `modified` or `deleted`; `kept` names its content in the trash, if any.
 
-    `reason` is why the dyno was wiped: `restart`, `stop`, `crash`, `release`, `scale`, `exit`, `killed`. `is_real` is False for what
-    costs nothing: bytecode, caches, and what the Procfile's own command makes anew at every start.
+    `reason` is why the dyno was wiped: `restart`, `stop`, `crash`, `release`, `scale`, `exit`, `killed`. `is_real`
+    is False for what costs nothing: bytecode, caches, and what the Procfile's own command makes anew at each start.
     """
 
     app: str
