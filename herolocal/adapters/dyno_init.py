@@ -1,0 +1,292 @@
+"""The root of every dyno's process tree: starts the command, reaps orphans, signals all, lets nothing survive.
+
+A script of the standard library alone, run as `python -S -I dyno_init.py SPEC-FD CONTROL-FD`. In namespace mode it first
+makes the dyno's mounts and becomes PID 1 of a PID namespace; in copy mode it is a child subreaper. The platform holds the
+other end of the control socket: a byte `T`, `K` or `H` asks for SIGTERM, SIGKILL or SIGHUP to every process; end of file,
+which is the platform's end however it came, kills everything at once. The command's status is this script's own.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import termios
+
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
+FAILED = 125  # what `env` and `timeout` say of themselves; the text goes to the dyno's output
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result, what):
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source, target, kind, flags=0, data=""):
+    arguments = (value.encode() if value else None for value in (source, target, kind))
+    check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {target}")
+
+
+# namespaces ---------------------------------------------------------------------------------------------------------
+
+
+def unshare(spec):
+    """Mounts, processes and host name of our own; without root by a user namespace, in which we are root."""
+    uid, gid = os.getuid(), os.getgid()
+    flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | (CLONE_NEWUSER if uid else 0)
+    check(libc.unshare(flags), "unshare")
+    if uid:
+        map_ids((0, uid), (0, gid))
+    name = spec["hostname"].encode()
+    check(libc.sethostname(name, len(name)), "sethostname")
+
+
+def map_ids(uids, gids):
+    for name, text in (("setgroups", "deny"), ("uid_map", "%d %d 1" % uids), ("gid_map", "%d %d 1" % gids)):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def bind(path, root):
+    """Show a directory or file of the machine at its own path below the new root."""
+    target = root + path
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "a"):
+            pass
+    mount(path, target, None, MS_BIND | MS_REC)
+
+
+def read_only(path):
+    """Recursively, so that no mount below stays writable."""
+    attributes = struct.pack("QQQQ", MOUNT_ATTR_RDONLY, 0, 0, 0)
+    number = ctypes.c_long(SYS_MOUNT_SETATTR)
+    result = libc.syscall(number, AT_FDCWD, path.encode(), AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
+    check(result, f"read-only {path}")
+
+
+def make_root(spec):
+    """The dyno's own root: the system read-only, /app an overlay, /tmp its own; homes and sockets are not there."""
+    root = spec["root"]
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m")
+    for path in spec["visible"]:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), root + path)
+        elif os.path.exists(path):
+            bind(path, root)
+            read_only(root + path)
+    bind("/dev", root)
+    mount("tmpfs", root + "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    for path in ("/app", "/tmp", "/proc", "/old"):
+        os.makedirs(root + path, exist_ok=True)
+    mount(spec["tmp"], root + "/tmp", None, MS_BIND)
+    options = f"lowerdir={':'.join(spec['lower'])},upperdir={spec['upper']},workdir={spec['work']},userxattr"
+    mount("overlay", root + "/app", "overlay", MS_NOSUID | MS_NODEV, options)
+    mount("proc", root + "/proc", "proc", MS_NOSUID | MS_NODEV)
+    os.chdir(root)
+    number = ctypes.c_long(SYS_PIVOT_ROOT[os.uname().machine])
+    check(libc.syscall(number, b".", b"old"), "pivot_root")
+    os.chdir("/")
+    check(libc.umount2(b"/old", MNT_DETACH), "umount")
+    os.rmdir("/old")
+    mount("none", "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def drop(spec):
+    """Become nobody in particular: an unused uid for root, uid 1000 of a nested user namespace for anyone else."""
+    uid, gid = spec["uid"], spec["gid"]
+    if spec["was_root"]:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    else:
+        check(libc.unshare(CLONE_NEWUSER), "unshare")
+        map_ids((uid, 0), (gid, 0))
+    # With the uid the parent-death signal and dumpability went; /proc/self must stay readable for the dyno itself.
+    check(libc.prctl(4, 1, 0, 0, 0), "prctl")
+
+
+# the tree -----------------------------------------------------------------------------------------------------------
+
+
+class Namespace:
+    """All processes but ourselves are those of our PID namespace."""
+
+    def signal_all(self, number):
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+class Descendants:
+    """All processes that descend from us, wherever their session or group went: we are their subreaper."""
+
+    def signal_all(self, number):
+        seen = set()
+        while found := self.pids() - seen:
+            for pid in found:
+                seen.add(pid)
+                try:
+                    os.kill(pid, number)
+                except (ProcessLookupError, PermissionError):
+                    pass
+        return bool(seen)
+
+    @staticmethod
+    def pids():
+        children = {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/stat", "rb") as file:
+                        fields = file.read().rpartition(b")")[2].split()
+                except OSError:
+                    continue
+                if fields[0] not in b"ZX":
+                    children.setdefault(int(fields[1]), set()).add(int(name))
+        found, todo = set(), {os.getpid()}
+        while todo:
+            todo = set().union(*(children.get(pid, set()) for pid in todo)) - found
+            found |= todo
+        return found
+
+
+def reap(main):
+    """Collect whatever has ended; the status of `main`, when it was among them."""
+    status = None
+    while True:
+        try:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if pid == 0:
+            return status
+        if pid == main:
+            status = os.waitstatus_to_exitcode(code)
+
+
+def start(spec):
+    """The command, as the leader of a session of its own."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        if spec["terminal"]:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.chdir(spec["app"])
+        os.execve(spec["argv"][0], spec["argv"], spec["environment"])
+    except OSError as error:
+        os.write(2, f"herolocal: cannot start {spec['argv'][0]}: {error.strerror}\n".encode())
+    os._exit(FAILED)
+
+
+def supervise(spec, control, tree):
+    """Until the command has ended: reap, and pass signals on. Then nothing of the tree is left."""
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    main = start(spec)
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    status = reap(main)
+    while status is None:
+        ready, _, _ = select.select([wake_read, control], [], [])
+        if wake_read in ready:
+            os.read(wake_read, 4096)
+        if control in ready:
+            obey(os.read(control, 64), tree)
+        status = reap(main)
+    while tree.signal_all(signal.SIGKILL):
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+    return status
+
+
+def obey(orders, tree):
+    """What the platform asks; its end asks for the end."""
+    if not orders or b"K" in orders:
+        while tree.signal_all(signal.SIGKILL):
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+        os._exit(128 + signal.SIGKILL)
+    for order, number in ((b"T", signal.SIGTERM), (b"H", signal.SIGHUP)):
+        if order in orders:
+            tree.signal_all(number)
+            tree.signal_all(signal.SIGCONT)
+
+
+def leave(status):
+    """End with the command's own status, 128+n after signal n."""
+    os._exit(status if status >= 0 else 128 - status)
+
+
+def outer(pid, control):
+    """The process outside of the PID namespace: it waits for PID 1 and passes its status on."""
+    os.close(control)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    _, code = os.waitpid(pid, 0)
+    leave(os.waitstatus_to_exitcode(code))
+
+
+def in_namespaces(spec, control):
+    unshare(spec)
+    pid = os.fork()
+    if pid:
+        outer(pid, control)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    make_root(spec)
+    drop(spec)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return Namespace()
+
+
+def main():
+    spec_fd, control = int(sys.argv[1]), int(sys.argv[2])
+    with open(spec_fd, "rb") as file:
+        spec = json.load(file)
+    os.set_inheritable(control, False)
+    try:
+        if spec["namespace"]:
+            tree = in_namespaces(spec, control)
+        else:
+            libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            tree = Descendants()
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    except OSError as error:
+        os.write(2, f"herolocal: cannot isolate this dyno: {error}\n".encode())
+        os._exit(FAILED)
+    leave(supervise(spec, control, tree))
+
+
+main()

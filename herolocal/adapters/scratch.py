@@ -1,0 +1,101 @@
+"""Scratch directories of dynos: made, compared against what was there, and removed whatever their modes."""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from herolocal.contracts.workspace import Change, ChangeKind
+from herolocal.errors import WorkspaceFailed
+
+HEAD = 64
+
+
+def make(path: Path) -> Path:
+    """An empty private directory; raises WorkspaceFailed."""
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise failed("make", path, error) from error
+    return path
+
+
+def failed(what: str, path: Path, error: OSError) -> WorkspaceFailed:
+    """What went wrong with a scratch directory, and what to do about it."""
+    advice = {
+        errno.ENOSPC: "The disk is full: free some space, or set HEROLOCAL_HOME to another disk.",
+        errno.EROFS: "The disk is read-only: set HEROLOCAL_HOME to a writable directory.",
+        errno.EACCES: "Set HEROLOCAL_HOME to a directory you may write.",
+    }.get(error.errno or 0, "")
+    return WorkspaceFailed(f"Cannot {what} the scratch directory {path}: {error.strerror}. {advice}".strip())
+
+
+def remove(path: Path) -> None:
+    """Delete a tree; raises WorkspaceFailed. One that is gone is no error."""
+
+    def again(function: object, name: str, _error: BaseException) -> None:
+        """A directory without rights for its owner: grant them, then once more."""
+        parent = os.path.dirname(name)
+        for directory in (parent, name):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.lstat(directory).st_mode):
+                    os.chmod(directory, 0o700)
+        if os.path.isdir(name) and not os.path.islink(name):
+            shutil.rmtree(name, ignore_errors=True)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+    try:
+        shutil.rmtree(path, onerror=lambda f, name, info: again(f, name, info[1]))  # onexc is 3.12
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise failed("remove", path, error) from error
+    if path.exists():
+        raise WorkspaceFailed(f"Cannot remove the scratch directory {path}: something in it does not let go.")
+
+
+def files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every entry that is no directory, with its path relative to `directory`; unreadable ones are left out."""
+    todo = [(str(directory), "")]
+    while todo:
+        here, relative = todo.pop()
+        try:
+            entries = list(os.scandir(here))
+        except OSError:
+            continue
+        for entry in entries:
+            path = f"{relative}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                todo.append((entry.path, f"{path}/"))
+            else:
+                yield path, entry
+
+
+def created(path: str, entry: "os.DirEntry[str]", kind: ChangeKind = ChangeKind.CREATED) -> Change | None:
+    """The change a file is; None when it vanished meanwhile or is no regular file or link."""
+    try:
+        found = entry.stat(follow_symlinks=False)
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            return None
+        head = _head(entry.path) if stat.S_ISREG(found.st_mode) else b""
+    except OSError:
+        return None
+    return Change(path, kind, found.st_size, head, Path(entry.path), found.st_mtime)
+
+
+def deleted(path: str) -> Change:
+    """A file of the slug that is gone."""
+    return Change(path, ChangeKind.DELETED, 0, b"", None, 0.0)
+
+
+def _head(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, HEAD)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,280 @@
+"""Drives the real command in a home of its own, and looks for what it leaves behind."""
+
+import contextlib
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose process it is; `prefix` turns root into an ordinary user."""
+
+    name: str
+    uid: int
+    prefix: tuple[str, ...] = ()
+
+
+def me() -> Person:
+    """The user of this test run."""
+    return Person("root" if os.geteuid() == 0 else "user", os.geteuid())
+
+
+@dataclass(slots=True)
+class Place:
+    """A person's machine for one test: a home for herolocal, a project directory, a mark on all that dynos start."""
+
+    person: Person
+    root: Path
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def project(self) -> Path:
+        return self.root / "project"
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Make the project; `.env` gets the mark, by which survivors are found."""
+        for name, text in {"Procfile": "", ".env": "", **files}.items():
+            path = self.project / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + (f"\nHEROLOCAL_MARK={self.mark}\n" if name == ".env" else ""))
+        if self.person.prefix:
+            subprocess.run(["chown", "-R", f"{self.person.uid}:{self.person.uid}", str(self.root)], check=True)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The argument vector of `herolocal ARGUMENTS`, as this person."""
+        return [*self.person.prefix, sys.executable, "-m", "herolocal", *arguments]
+
+    def env(self) -> dict[str, str]:
+        """What the person's shell exports."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return {
+            **kept,
+            "HOME": str(self.root),
+            "HEROLOCAL_HOME": str(self.home),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "NO_COLOR": "1",
+            **self.environment,
+        }
+
+    def run(self, *arguments: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end in the project directory."""
+        result = subprocess.run(
+            self.command(*arguments),
+            cwd=self.project,
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
+            input=text,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"herolocal {' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    @contextlib.contextmanager
+    def up(self, *arguments: str) -> Iterator["Up"]:
+        """`herolocal up ARGUMENTS` until the block ends; what still runs then is killed, platform included."""
+        process = subprocess.Popen(
+            self.command("up", *arguments),
+            cwd=self.project,
+            env=self.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield Up(self, process)
+        finally:
+            self._clear(process)
+
+    @contextlib.contextmanager
+    def up_on_a_terminal(self, *arguments: str) -> Iterator["Up"]:
+        """The same with a terminal of its own; `hang_up` closes it."""
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [*self.person.prefix, "setsid", "--ctty", "--wait", *self.command("up", *arguments)[len(self.person.prefix) :]],
+            cwd=self.project,
+            env={**self.env(), "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        try:
+            yield Up(self, process, master)
+        finally:
+            self._clear(process)
+            with contextlib.suppress(OSError):
+                os.close(master)
+
+    def _clear(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            process.kill()
+        process.wait(PATIENCE)
+        if process.stdout is not None:
+            process.stdout.close()
+        for survivor in self.processes():
+            with contextlib.suppress(psutil.Error):
+                survivor.kill()
+
+    # survivors --------------------------------------------------------------------------------------------------------
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs for this place: by the mark in its environment, or the home in its arguments."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            environment = process.environ()
+            arguments = "\0".join(process.cmdline())
+        except psutil.Error:
+            return False
+        return (
+            environment.get("HEROLOCAL_MARK") == self.mark
+            or environment.get("HEROLOCAL_HOME") == str(self.home)
+            or str(self.home) in arguments
+        )
+
+    def mounts(self) -> list[str]:
+        """Mounts below this place, in our own namespace."""
+        return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
+
+    def scratch(self) -> list[str]:
+        """Scratch directories of dynos."""
+        directory = self.home / "scratch"
+        return [entry.name for entry in directory.iterdir()] if directory.exists() else []
+
+    def wait_until_gone(self) -> float:
+        """Seconds until no process of ours is left; raises AssertionError naming those that stay."""
+        start = time.monotonic()
+        while left := self.processes():
+            if time.monotonic() - start > PATIENCE:
+                raise AssertionError(f"survivors: {[(process.pid, process.cmdline()) for process in left]}")
+            psutil.wait_procs(left, timeout=1)
+        return time.monotonic() - start
+
+
+@dataclass(slots=True)
+class Up:
+    """A running `herolocal up`. `seen` is its output so far."""
+
+    place: Place
+    process: subprocess.Popen[bytes]
+    terminal: int | None = None
+    seen: bytearray = field(default_factory=bytearray)
+
+    def _descriptor(self) -> int:
+        if self.terminal is not None:
+            return self.terminal
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read until the output matches; raises AssertionError with the output when it ends or takes too long."""
+        deadline = time.monotonic() + PATIENCE
+        compiled = re.compile(pattern)
+        while True:
+            match = compiled.search(self.seen.decode("utf-8", "replace"))
+            if match:
+                return match
+            if not self._read(deadline - time.monotonic()):
+                raise AssertionError(f"no {pattern!r} in:\n{self.seen.decode('utf-8', 'replace')}")
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self._descriptor()], [], [], max(0.0, seconds))
+        if not ready:
+            return False
+        try:
+            chunk = os.read(self._descriptor(), 65536)
+        except OSError:  # a terminal whose other end is closed
+            return False
+        self.seen += chunk
+        return bool(chunk)
+
+    def ready(self) -> "Up":
+        """Wait until every dyno is up."""
+        self.wait_for(r"(?m)^.*web\.1.*up in")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where the router listens."""
+        return self.wait_for(r"http://localhost:\d+").group()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to `up` itself."""
+        os.kill(self.command_pid(), number)
+
+    def command_pid(self) -> int:
+        """The pid of the Python process (setpriv and the like exec it; setsid --wait does not)."""
+        for process in (psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                if "herolocal" in process.cmdline() and "up" in process.cmdline():
+                    if process.name().startswith("python"):
+                        return process.pid
+        return self.process.pid
+
+    def end(self) -> int:
+        """Read on until it has ended; its exit code."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline - time.monotonic()):
+            pass
+        return self.process.wait(max(0.1, deadline - time.monotonic()))
+
+    def interrupt(self) -> int:
+        """Ctrl-C, and the exit code."""
+        self.signal(signal.SIGINT)
+        return self.end()
+
+    @property
+    def output(self) -> str:
+        return self.seen.decode("utf-8", "replace")
+
+
+def get(url: str, *, timeout: float = PATIENCE) -> tuple[int, str]:
+    """Status and body of a GET; an error status is no exception."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode("utf-8", "replace")
+
+
+def is_listening(port: int) -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def prefix_of(uid: int) -> Sequence[str]:
+    """Run what follows as this uid."""
+    return ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
