@@ -1,14 +1,27 @@
 """What a build asks of the machine: read a working tree, make a slug of it, install its dependencies."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from herolocal.contracts.workspace import SlugTree
+from herolocal.model.configvars import EnvEntry
+from herolocal.model.manifest import Manifest
+from herolocal.model.procfile import Procfile
 
 OnLine = Callable[[str], None]
 """Receives one line of build output, without its newline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """How an app describes itself. `packages` are the names it requires, by which add-ons are found; `notes` warn."""
+
+    procfile: Procfile
+    manifest: Manifest
+    packages: frozenset[str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +45,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build. `path` is the caller's PATH, where interpreters and package managers are looked for."""
+    """How to build. `caller` is the caller's environment: PATH for interpreters and tools, pip's and proxies' settings."""
 
-    path: str
+    caller: Mapping[str, str] = field(default_factory=dict)
     install: bool = True
     python_any: bool = False
     fetch_python: bool = False
@@ -44,9 +57,8 @@ class BuildOptions:
 class BuiltSlug:
     """The outcome: a slug tree, its checksum, and one line for a person (`Python 3.11, requirements.txt, 43 packages`).
 
-    `cached` when no dependency had to be installed. `size` is the compressed size in bytes. With
-    `environment` None dynos run in the herolocal dyno environment; without a supported package file or with
-    `install=False` it is True that `in_callers_environment`.
+    `cached` when no dependency had to be installed. `size` is the slug's in bytes, compressed where that was near the
+    limit. Without a supported package file, or with `install=False`, dynos run `in_callers_environment`.
     """
 
     tree: SlugTree
@@ -56,6 +68,18 @@ class BuiltSlug:
     cached: bool
     in_callers_environment: bool
     notes: tuple[str, ...] = ()
+
+
+class ProjectReader(Protocol):
+    """Reads the files by which an app describes itself."""
+
+    def read(self, directory: Path, procfile_path: Path | None) -> Project:
+        """Procfile, app.json, package names; raises UsageError and its children, each with what to do."""
+        ...
+
+    def read_env(self, directory: Path, paths: Sequence[Path]) -> tuple[EnvEntry, ...]:
+        """The assignments of `.env` files, in order; raises InvalidEnvFile with file and line."""
+        ...
 
 
 class SourceReader(Protocol):

@@ -24,7 +24,7 @@ def dyno_environment(
     platform = {"DYNO": dyno, "HOME": app_home}
     if port is not None:
         platform["PORT"] = str(port)
-    concurrency = {"DYNO_RAM": str(size.ram)}
+    concurrency = {"DYNO_RAM": str(size.ram), "HEROLOCAL_CORES": str(size.cores)}
     if "WEB_CONCURRENCY" not in config_vars:
         concurrency |= {"WEB_CONCURRENCY": str(size.web_concurrency), "WEB_CONCURRENCY_SET_BY": "heroku/python"}
     base = dict(caller) if caller is not None else {"PATH": PATH, "LANG": "en_US.UTF-8"}

@@ -12,17 +12,19 @@ from herolocal.contracts.source import BuildOptions, BuiltSlug, Project, Source
 from herolocal.contracts.store import AppRecord
 from herolocal.contracts.workspace import Change
 from herolocal.errors import HerolocalError, NotFound, ReleaseFailed, UsageError
-from herolocal.model import configvars, formation
+from herolocal.model import configvars, formation, manifest
 from herolocal.model.choices import Choices
 from herolocal.model.dyno import State
 from herolocal.model.formation import RELEASE, WEB, FormationRow
 from herolocal.model.limits import RELEASE_SIZE, RELEASE_TIMEOUT
-from herolocal.model.loss import shared_nothing_hints
+from herolocal.model.manifest import Manifest
+from herolocal.model.loss import Wipe, shared_nothing_hints
 from herolocal.model.release import Release, deploy_description
 from herolocal.platform.addons import Attached
 from herolocal.platform.dynos.life import Life, Machine, Role, RunnableRelease
 from herolocal.platform.dynos.manager import DynoManager, next_one_off_name
 from herolocal.platform.logplex import Logplex
+from herolocal.platform.losses import written
 from herolocal.platform.means import Isolated, Means
 from herolocal.platform.news import News, Step
 from herolocal.platform.releases import Releases
@@ -55,6 +57,7 @@ class RunningApp:
         self.web = Web(self.dynos, self.logplex, means)
         self._stop_asked = asyncio.Event()
         self._kill = False
+        self._required: tuple[str, ...] = ()
 
     # life -----------------------------------------------------------------------------------------------------------
 
@@ -143,21 +146,25 @@ class RunningApp:
     async def _start(self) -> None:
         directory = Path(self.choices.directory)
         procfile = Path(self.choices.procfile) if self.choices.procfile else None
-        project, source = self._means.projects.read(directory, procfile), await self._means.sources.read(directory)
+        project = self._means.projects.read(directory, procfile)
+        source = await self._means.sources.read(directory)
         self.project = project = _only(project, self.choices.types)
         rows = self._formation(project)
-        env = self._means.projects.read_env(tuple(Path(name) for name in self.choices.env_files))
+        env = self._means.projects.read_env(directory, tuple(Path(name) for name in self.choices.env_files))
         self._open_web(configvars.port_of(env))
         self._introduce(project, source)
         built, self.attached = await self._build_and_attach(project, source)
         resolved = configvars.resolve(
-            app_json=project.manifest.values(self._means.random),
+            app_json=self._from_app_json(project.manifest),
             env=env,
             config=self._means.state.config_vars(self.record.name),
             attachments={item.record.attachment: item.config_vars for item in self.attached},
         )
         for text in (*resolved.notes, *built.notes):
             self.news.note(text)
+        for name in self._required:
+            if name not in resolved.values:
+                self.news.note(f"app.json requires {name}, and nothing sets it: put it into .env.", warning=True)
         for text in resolved.warnings:
             self.news.note(text, warning=True)
         await self._release(project, source, built, resolved.values)
@@ -165,6 +172,18 @@ class RunningApp:
         self.dynos.scale(rows)
         self.news.event("started", **self._urls())
         await self._until_ready()
+
+    def _from_app_json(self, asked: Manifest) -> dict[str, str]:
+        """Values of app.json; a generated secret is made once, and then it is a config var like any other."""
+        state, name = self._means.state, self.record.name
+        known = state.config_vars(name)
+        values = manifest.values(asked, self._means.random, known)
+        secrets = {item.name: values[item.name] for item in asked.env if item.generator and item.name not in known}
+        if secrets:
+            state.save_config_vars(name, {**known, **secrets})
+        missing = [item.name for item in asked.env if item.required and item.name not in values]
+        self._required = tuple(missing)
+        return values
 
     def _formation(self, project: Project) -> tuple[FormationRow, ...]:
         types = tuple(project.procfile.commands)
@@ -207,7 +226,7 @@ class RunningApp:
     async def _build(self, source: Source) -> BuiltSlug:
         since = self._means.clock.monotonic()
         options = BuildOptions(
-            path=self.choices.caller.get("PATH", ""),
+            caller=self.choices.caller,
             install=self.choices.build,
             python_any=self.choices.python_any,
         )
@@ -348,16 +367,17 @@ class RunningApp:
         self.web.changed()
 
     async def _lost(self, life: Life, changes: tuple[Change, ...]) -> None:
-        losses = await self._means.losses.record(
-            changes,
+        wipe = Wipe(
             app=self.record.name,
             dyno=life.role.name,
             dyno_id=life.id,
             release=life.release.version,
             reason=life.reason,
+            at=self.now(),
             command=life.role.command,
             attached=tuple(item.record.service for item in self.attached),
         )
+        losses = await self._means.losses.record(changes, wipe)
         hidden = self.isolated.workspaces.hidden_losses
         if losses:
             self.news.lost(life.role.name, life.reason, losses, hidden)
@@ -371,11 +391,12 @@ class RunningApp:
             if len(lives) < 2:
                 continue
             try:
-                written = {life.role.name: await life.changes() for life in lives}
+                seen_by = {life.role.name: await life.changes() for life in lives}
             except HerolocalError as error:
                 logging.getLogger("herolocal").warning("looking at what web dynos wrote: %s", error)
                 continue
-            for hint in shared_nothing_hints(written):
+            files = {dyno: [written(change) for change in changes] for dyno, changes in seen_by.items()}
+            for hint in shared_nothing_hints(files):
                 if hint.path not in seen:
                     seen.add(hint.path)
                     self.news.event("shared-nothing", text=hint.text)
