@@ -54,10 +54,11 @@ class RunningApp:
         self._means = means
         machine = Machine(self.isolated.runner, self.isolated.workspaces, means.ports, means.clock)
         self.dynos = DynoManager(machine, self.logplex, self._lost, self._changed)
-        self.web = Web(self.dynos, self.logplex, means)
+        self.web = Web(record.name, self.dynos, self.logplex, means)
         self._stop_asked = asyncio.Event()
         self._kill = False
         self._required: tuple[str, ...] = ()
+        self._group: asyncio.TaskGroup | None = None
 
     # life -----------------------------------------------------------------------------------------------------------
 
@@ -65,6 +66,7 @@ class RunningApp:
         """Start, serve, stop. Errors are told as events; only faults of ours are raised."""
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
                 group.create_task(self.dynos.run())
                 look = group.create_task(self._look_around())
                 await self.dynos.started()
@@ -193,11 +195,14 @@ class RunningApp:
         return rows
 
     def _open_web(self, env_port: int | None) -> None:
-        port, note = self.web.open(self.choices.port or env_port, self.record.port)
+        group = self._group
+        if group is None:
+            raise NotFound(f"{self.record.name} is not running.")
+        note = self.web.open(self.choices.port or env_port, self.record.port, group)
         if note:
-            self.news.note(f"{note}; the router uses port {port} instead.")
-        if port != self.record.port:
-            self.record = replace(self.record, port=port)
+            self.news.note(f"{note}; the router uses port {self.web.port} instead.")
+        if self.web.port != self.record.port:
+            self.record = replace(self.record, port=self.web.port)
             self._means.state.save_app(self.record)
 
     def _introduce(self, project: Project, source: Source) -> None:

@@ -1,0 +1,70 @@
+"""The command `herolocal`: reads the command line, runs a command, decides the exit code."""
+
+import os
+import sys
+import traceback
+
+import click
+
+from herolocal import __version__
+from herolocal.errors import HerolocalError, UsageError
+from herolocal.interfaces.cli import render
+from herolocal.interfaces.cli.commands import COMMANDS
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Commands in the order a person meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="herolocal %(version)s")
+def cli() -> None:
+    """Heroku on your own machine: dynos, router, logplex and add-ons, offline and without an account.
+
+    In a directory with a Procfile: herolocal up
+    """
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The program: every expected error is one text and an exit code."""
+    try:
+        status = cli.main(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        _usage(error)
+        sys.exit(error.exit_code)
+    except render.OutputClosed:
+        render.leave_quietly()
+        sys.exit(1)
+    except HerolocalError as error:
+        _tell(error)
+        sys.exit(USAGE if isinstance(error, UsageError) else 1)
+
+
+def _usage(error: click.ClickException) -> None:
+    context = getattr(error, "ctx", None)
+    hint = f"\n  See: {context.command_path} --help" if context is not None else ""
+    render.error(error.format_message() + hint)
+
+
+def _tell(error: HerolocalError) -> None:
+    if os.environ.get("HEROLOCAL_DEBUG"):
+        render.err(traceback.format_exc())
+    if "--json" in sys.argv:
+        render.err('{"id": "%s", "message": %s}' % (type(error).__name__, render.quoted(str(error))))
+    else:
+        render.error(str(error))
