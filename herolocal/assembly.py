@@ -1,15 +1,11 @@
 """Builds a platform from a home directory: the only module that knows both the machine's side and Heroku's."""
 
-import logging
 import os
 import random
-import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from herolocal.adapters.authority import Authority
 from herolocal.adapters.copies import CopyIsolation
@@ -17,18 +13,17 @@ from herolocal.adapters.docker_engine import DockerServers
 from herolocal.adapters.embedded import EmbeddedServers
 from herolocal.adapters.git_tree import GitTree
 from herolocal.adapters.listeners import Listeners
-from herolocal.adapters.namespaces import NamespaceIsolation, probe
+from herolocal.adapters.namespaces import NamespaceIsolation, ProbeResult, dyno_owner, probe
 from herolocal.adapters.project import ProjectFiles
 from herolocal.adapters.slug_store import SlugStore
 from herolocal.adapters.sockets import Sockets
 from herolocal.adapters.sqlite_store import SqliteStore
 from herolocal.adapters.system_clock import SystemClock
 from herolocal.adapters.templates import read_templates
-from herolocal.adapters.trash import Trash
+from herolocal.adapters.trash import FileTrash
 from herolocal.contracts.server import Backend
 from herolocal.contracts.workspace import IsolationMode
 from herolocal.errors import IsolationUnavailable
-from herolocal.interfaces.api.rendezvous import Rendezvous
 from herolocal.model.choices import Isolation
 from herolocal.platform.addons import Addons
 from herolocal.platform.apps import Apps
@@ -46,7 +41,6 @@ class Platform:
     ports: Sockets
     authority: Authority
     home_id: str
-    started: float
 
     def close(self) -> None:
         """Close the state file."""
@@ -54,5 +48,74 @@ class Platform:
 
 
 async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
-    """Open a home, clear what a killed platform left in it; raises StoreFailed and its kin."""
-    raise NotImplementedError
+    """Open a home, and clear what a killed platform left in it; raises StoreFailed and its kin."""
+    # The generator is the system's: ids and credentials must not be guessable.
+    source = random.SystemRandom()
+    clock = SystemClock()
+    ports = Sockets(source)
+    store = SqliteStore(home / "state.db")
+    authority = Authority(home)
+    home_id = _home_id(home)
+    listeners = Listeners(ports)
+    docker = DockerServers(home_id, environment, authority)
+    embedded = EmbeddedServers(home, ports, authority)
+    addons = Addons(store, {Backend.DOCKER: docker, Backend.EMBEDDED: embedded}, read_templates(), clock, source)
+    means = Means(
+        state=store,
+        clock=clock,
+        random=source,
+        ports=ports,
+        listeners=listeners,
+        projects=ProjectFiles(),
+        sources=GitTree(),
+        slugs=SlugStore(home, owner=dyno_owner()),
+        addons=addons,
+        losses=Losses(store, FileTrash(home)),
+        isolate=_isolation(home),
+        tls=authority.server_context,
+        user=f"{environment.get('USER') or environment.get('LOGNAME') or 'you'}@localhost",
+    )
+    await CopyIsolation(home).reap()
+    if store.apps():
+        await docker.reap()
+    return Platform(Apps(means), store, listeners, ports, authority, home_id)
+
+
+def _home_id(home: Path) -> str:
+    """The name of this home on things that outlive a process, such as containers."""
+    path = home / "id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.write_text(uuid.uuid4().hex)
+        return path.read_text().strip()
+
+
+def _isolation(home: Path) -> Callable[[Isolation], Isolated]:
+    """Probes once, when first asked."""
+    found: list[ProbeResult] = []
+
+    def isolate(asked: Isolation) -> Isolated:
+        if not found:
+            found.append(probe(home))
+        (result,) = found
+        if asked is Isolation.NAMESPACE and not result.available:
+            raise IsolationUnavailable(
+                f"--isolation namespace was asked for, and this machine refuses it: {result.reason}. Use --isolation copy."
+            )
+        if asked is Isolation.COPY or not result.available:
+            return _copy(home, "" if asked is Isolation.COPY else f" (no namespaces here: {result.reason})")
+        isolation = NamespaceIsolation(home)
+        return Isolated(IsolationMode.NAMESPACE, isolation, isolation, "Dynos are isolated by namespaces: /app, /tmp, processes.")
+
+    return isolate
+
+
+def _copy(home: Path, why: str) -> Isolated:
+    isolation = CopyIsolation(home)
+    user = " as root" if os.geteuid() == 0 else ""
+    note = (
+        f"Dynos run in copies of the slug{user}{why}; not isolated: /app is a scratch directory, /tmp, processes and your "
+        "files are shared."
+    )
+    return Isolated(IsolationMode.COPY, isolation, isolation, note)

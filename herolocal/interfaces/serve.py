@@ -116,9 +116,11 @@ class Api:
     def _make_server(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - slow to import, and the first dyno need not wait for it
 
+        from herolocal.interfaces.api.rendezvous import Rendezvous  # noqa: PLC0415
         from herolocal.interfaces.api.server import application  # noqa: PLC0415
 
-        app = application(self._platform.apps, self._platform.rendezvous, self._token, lambda: self.url)
+        self._rendezvous = Rendezvous(self._platform.authority.server_context)
+        app = application(self._platform.apps, self._rendezvous, self._token, lambda: self.url)
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -146,13 +148,13 @@ class Api:
         path = self._home / "platform.json"
         about = {
             "pid": os.getpid(),
-            "started": self._platform.started,
+            "started": _start_time(),
             "port": self.port,
             "url": self.url,
             "token": self._token,
             "version": __version__,
             "home": self._platform.home_id,
-            "ca": str(self._platform.ca_path),
+            "ca": str(self._platform.authority.ca_path),
         }
         _write_private(path, json.dumps(about))
         _say(ready, about)
@@ -164,6 +166,7 @@ class Api:
     async def serve(self) -> None:
         """Until `end`."""
         await self._server.serve(sockets=list(self._sockets))
+        await self._rendezvous.close()
 
     def end(self) -> None:
         """Let streams finish, then stop."""
@@ -223,6 +226,14 @@ async def _hold(platform: Platform, descriptor: int) -> None:
         finally:
             loop.remove_reader(descriptor)
     platform.apps.release()
+
+
+def _start_time() -> float:
+    """In clock ticks since boot, as the kernel tells it of every process; 0 elsewhere."""
+    try:
+        return float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _say(descriptor: int, about: Mapping[str, object]) -> None:

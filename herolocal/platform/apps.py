@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from herolocal.contracts.store import AppRecord
@@ -99,6 +100,10 @@ class Apps:
         self._group.create_task(self._run(app))
         return app
 
+    def forget_request(self, app: RunningApp) -> None:
+        """The watcher of this start has left: its request means nothing any more."""
+        self._by_request.pop(app.choices.id, None)
+
     def _already(self, record: AppRecord) -> str:
         url = self._running[record.name].web.url
         return (
@@ -113,7 +118,6 @@ class Apps:
             logging.getLogger("herolocal").exception("app %s", app.record.name)
         finally:
             self._running.pop(app.record.name, None)
-            self._by_request.pop(app.choices.id, None)
             self._check_idle()
 
     def _create(self, directory: str) -> AppRecord:
@@ -131,4 +135,6 @@ class Apps:
         """Remove the data of an app's add-ons (`down --volumes`); the app must be down."""
         if name in self._running:
             raise Conflict(f"{name} is running; its data cannot be removed under it.")
-        await self.means.addons.forget(self.record(name).name)
+        record = self.record(name)
+        await self.means.addons.forget(record.name, record.backend)
+        self.means.state.save_app(replace(record, backend=None))

@@ -168,6 +168,16 @@ class Logplex:
         found = [line for data in self._ring for line in data.splitlines(keepends=True) if keep is None or keep(line)]
         return b"".join(found[-lines:]) if lines else b""
 
+    def open(self, *, events: bool = True) -> Session:
+        """A session of everything from now on; `discard` ends it."""
+        session = Session(None, events=events, stamp=self.stamp)
+        self._sessions.add(session)
+        return session
+
+    def discard(self, session: Session) -> None:
+        """Nothing more for this session."""
+        self._sessions.discard(session)
+
     @asynccontextmanager
     async def tail(
         self, *, dyno: str | None = None, source: str | None = None, lines: int = 100, tail: bool = True, events: bool = False

@@ -47,7 +47,7 @@ class News:
         self._post = post
         self._clock = clock
 
-    def event(self, name: str, **members: object) -> None:
+    def event(self, name: str, /, **members: object) -> None:
         """Any event; `members` must be JSON."""
         self._post(SEPARATOR + json.dumps({"event": name, **members}).encode() + b"\n")
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +20,10 @@ from herolocal.model.limits import RELEASE_SIZE, RELEASE_TIMEOUT
 from herolocal.model.manifest import Manifest
 from herolocal.model.loss import Wipe, shared_nothing_hints
 from herolocal.model.release import Release, deploy_description
-from herolocal.platform.addons import Attached
+from herolocal.platform.addons import AddonProgress, Attached, Provision
 from herolocal.platform.dynos.life import Life, Machine, Role, RunnableRelease
 from herolocal.platform.dynos.manager import DynoManager, next_one_off_name
-from herolocal.platform.logplex import Logplex
+from herolocal.platform.logplex import Logplex, Session
 from herolocal.platform.losses import written
 from herolocal.platform.means import Isolated, Means
 from herolocal.platform.news import News, Step
@@ -43,6 +43,7 @@ class RunningApp:
         self.choices = choices
         self.logplex = Logplex(means.clock)
         self.news = News(self.logplex.post, means.clock)
+        self._first: Session | None = self.logplex.open()
         self.releases = Releases(means.state, means.clock, record.name)
         self.isolated: Isolated = means.isolate(choices.isolation)
         self.ready = asyncio.Event()
@@ -75,11 +76,25 @@ class RunningApp:
                     await self._stop_asked.wait()
                 look.cancel()
                 await self._shut()
+        except Exception as error:
+            self.status = FAILED
+            text = f"herolocal itself failed: {error!r}. The platform's log has the details."
+            self.news.event("error", id="internal", message=text)
+            raise
         finally:
             self.ready.clear()
             self.news.event("end", status=self.status)
             self.ended.set()
             self.logplex.close()
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[Session]:
+        """All it tells: for the first watcher from its start on, for others from now on."""
+        session, self._first = self._first or self.logplex.open(), None
+        try:
+            yield session
+        finally:
+            self.logplex.discard(session)
 
     def stop_soon(self, *, kill: bool = False) -> None:
         """Ask for the end; with `kill`, or a second time with it, nothing gets time to finish."""
@@ -248,7 +263,7 @@ class RunningApp:
 
     async def _attach(self, project: Project) -> tuple[Attached, ...]:
         addons = self._means.addons
-        backend = await addons.choose(str(self.choices.addons), self.record.backend, fresh=self.choices.fresh)
+        backend = await addons.choose(self.choices.addons, self.record.backend, fresh=self.choices.fresh)
         if backend is None:
             return ()
         wanted = addons.wanted(self.record.name, project.manifest.addons, project.packages)
@@ -259,16 +274,22 @@ class RunningApp:
         if backend is not self.record.backend and not self.choices.fresh:
             self.record = replace(self.record, backend=backend)
             self._means.state.save_app(self.record)
-        return await addons.ensure(
-            self.record.name,
-            wanted.requests,
-            backend,
+        how = Provision(
+            backend=backend,
             fresh=self.choices.fresh,
             tls=self.choices.addon_tls,
             images=self.choices.images,
             image_prefix=self.choices.caller.get("HEROLOCAL_IMAGE_PREFIX", ""),
-            report=self.news.addon,
         )
+        attached = await addons.ensure(self.record.name, wanted.requests, how, self._told_of_addon)
+        for text in (item.server.parity for item in attached):
+            if text:
+                self.news.note(text)
+        return attached
+
+    def _told_of_addon(self, progress: AddonProgress) -> None:
+        step = Step("addons", progress.plan, progress.detail, ", ".join(progress.config_vars))
+        self.news.step(step, progress.state, progress.since)
 
     # the release ----------------------------------------------------------------------------------------------------
 

@@ -43,12 +43,13 @@ class LocalLinks:
     async def _watch(self, app: RunningApp) -> AsyncIterator[bytes]:
         """What the app tells. A break of an attached `up`, unasked for, kills the app: its owner was killed."""
         try:
-            async with app.logplex.tail(lines=0, tail=True, events=True, replay=True) as session:
+            async with app.watch() as session:
                 async for data in session:
                     yield data
         finally:
             if not app.ended.is_set() and not app.choices.detach and not app.is_stopping:
                 app.stop_soon(kill=True)
+            self._apps.forget_request(app)
             self._apps.release()
 
     async def list(self, request: Request) -> Response:
