@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import httptools
 
@@ -18,6 +19,7 @@ _TLS_HANDSHAKE = 0x16
 _FIRST_BYTE_SECONDS = 60.0  # as long as an idle client connection may stay
 _IDLE_SECONDS = 60.0
 _PIPELINED = 8
+_ACCEPTS = 64
 
 
 class Connection(asyncio.Protocol):
@@ -42,8 +44,7 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol -----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
         peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.peer = str(peer[0]).encode() if peer else b"127.0.0.1"
         self.port = str(here[1]).encode() if here else b""
@@ -197,24 +198,32 @@ class Router:
         self._group: asyncio.TaskGroup | None = None
 
     async def serve(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
-        """Accept on all sockets."""
+        """Accept on all sockets until cancelled."""
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 for sock in sockets:
-                    group.create_task(self._accept(sock, tls, group))
+                    # Not sock_accept: uvloop's hands out sockets that are closed already.
+                    loop.add_reader(sock.fileno(), self._accept, sock, tls)
+                await loop.create_future()
         finally:
             self._group = None
             for sock in sockets:
+                loop.remove_reader(sock.fileno())
                 sock.close()
             self._shared.pool.close()
 
-    async def _accept(self, sock: socket.socket, tls: ssl.SSLContext | None, group: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(sock)
+    def _accept(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Take every connection that waits."""
+        for _ in range(_ACCEPTS):
+            try:
+                client, _address = sock.accept()
+            except OSError:  # none is left, or it has gone again, or no descriptor is free: the next event tells
+                return
             client.setblocking(False)
-            group.create_task(self._welcome(client, tls))
+            if self._group is not None:
+                self._group.create_task(self._welcome(client, tls))
 
     async def _welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Tell TLS from plain HTTP by the first byte, without taking it."""
