@@ -106,7 +106,9 @@ def _isolation(home: Path) -> Callable[[Isolation], Isolated]:
         if asked is Isolation.COPY or not result.available:
             return _copy(home, "" if asked is Isolation.COPY else f" (no namespaces here: {result.reason})")
         isolation = NamespaceIsolation(home)
-        return Isolated(IsolationMode.NAMESPACE, isolation, isolation, "Dynos are isolated by namespaces: /app, /tmp, processes.")
+        return Isolated(
+            IsolationMode.NAMESPACE, isolation, isolation, "Dynos are isolated by namespaces: /app, /tmp, processes."
+        )
 
     return isolate
 

@@ -78,7 +78,11 @@ def _builder(subject: x509.Name, issuer: x509.Name, now: datetime) -> x509.Certi
 def _ca(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     """An authority that no browser would believe for any other machine."""
     name = _name("herolocal on this machine")
-    permitted = [x509.DNSName("localhost"), x509.IPAddress(IPv4Network("127.0.0.0/8")), x509.IPAddress(IPv6Network("::1/128"))]
+    permitted = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(IPv4Network("127.0.0.0/8")),
+        x509.IPAddress(IPv6Network("::1/128")),
+    ]
     return (
         _builder(name, name, now)
         .public_key(key.public_key())

@@ -7,9 +7,7 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-async def until(
-    check: Callable[[], Awaitable[Answer | None]], *, first: float = 0.01, ceiling: float = 0.25
-) -> Answer:
+async def until(check: Callable[[], Awaitable[Answer | None]], *, first: float = 0.01, ceiling: float = 0.25) -> Answer:
     """Ask until the answer is true, waiting `first` seconds, then longer up to `ceiling`; cancel it to give up."""
     pause = first
     while not (answer := await check()):

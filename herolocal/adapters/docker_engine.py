@@ -1,5 +1,12 @@
 """Placeholder."""
+
+
 class DockerServers:
-    def __init__(self, *a): pass
-    async def describe(self): return None
-    async def reap(self): return 0
+    def __init__(self, *a):
+        pass
+
+    async def describe(self):
+        return None
+
+    async def reap(self):
+        return 0

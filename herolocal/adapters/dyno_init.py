@@ -6,6 +6,8 @@ other end of the control socket: a byte `T`, `K` or `H` asks for SIGTERM, SIGKIL
 which is the platform's end however it came, kills everything at once. The command's status is this script's own.
 """
 
+from __future__ import annotations
+
 import ctypes
 import fcntl
 import json
@@ -15,6 +17,12 @@ import signal
 import struct
 import sys
 import termios
+
+TYPE_CHECKING = False  # typing itself would double the start-up time of every dyno
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Spec = dict[str, Any]
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
@@ -28,13 +36,13 @@ FAILED = 125  # what `env` and `timeout` say of themselves; the text goes to the
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def check(result, what):
+def check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source, target, kind, flags=0, data=""):
+def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
     arguments = (value.encode() if value else None for value in (source, target, kind))
     check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {target}")
 
@@ -42,7 +50,7 @@ def mount(source, target, kind, flags=0, data=""):
 # namespaces ---------------------------------------------------------------------------------------------------------
 
 
-def unshare(spec):
+def unshare(spec: Spec) -> None:
     """Mounts, processes and host name of our own; without root by a user namespace, in which we are root."""
     uid, gid = os.getuid(), os.getgid()
     flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | (CLONE_NEWUSER if uid else 0)
@@ -53,13 +61,13 @@ def unshare(spec):
     check(libc.sethostname(name, len(name)), "sethostname")
 
 
-def map_ids(uids, gids):
+def map_ids(uids: tuple[int, int], gids: tuple[int, int]) -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", "%d %d 1" % uids), ("gid_map", "%d %d 1" % gids)):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
 
 
-def bind(path, root):
+def bind(path: str, root: str) -> None:
     """Show a directory or file of the machine at its own path below the new root."""
     target = root + path
     if os.path.isdir(path):
@@ -71,7 +79,7 @@ def bind(path, root):
     mount(path, target, None, MS_BIND | MS_REC)
 
 
-def read_only(path):
+def read_only(path: str) -> None:
     """Recursively, so that no mount below stays writable."""
     attributes = struct.pack("QQQQ", MOUNT_ATTR_RDONLY, 0, 0, 0)
     number = ctypes.c_long(SYS_MOUNT_SETATTR)
@@ -79,7 +87,7 @@ def read_only(path):
     check(result, f"read-only {path}")
 
 
-def make_root(spec):
+def make_root(spec: Spec) -> None:
     """The dyno's own root: the system read-only, /app an overlay, /tmp its own; homes and sockets are not there."""
     root = spec["root"]
     mount("none", "/", None, MS_REC | MS_PRIVATE)
@@ -107,7 +115,7 @@ def make_root(spec):
     mount("none", "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
-def drop(spec):
+def drop(spec: Spec) -> None:
     """Become nobody in particular: an unused uid for root, uid 1000 of a nested user namespace for anyone else."""
     uid, gid = spec["uid"], spec["gid"]
     if spec["was_root"]:
@@ -127,7 +135,7 @@ def drop(spec):
 class Namespace:
     """All processes but ourselves are those of our PID namespace."""
 
-    def signal_all(self, number):
+    def signal_all(self, number: int) -> bool:
         try:
             os.kill(-1, number)
         except ProcessLookupError:
@@ -138,8 +146,8 @@ class Namespace:
 class Descendants:
     """All processes that descend from us, wherever their session or group went: we are their subreaper."""
 
-    def signal_all(self, number):
-        seen = set()
+    def signal_all(self, number: int) -> bool:
+        seen: set[int] = set()
         while found := self.pids() - seen:
             for pid in found:
                 seen.add(pid)
@@ -150,8 +158,8 @@ class Descendants:
         return bool(seen)
 
     @staticmethod
-    def pids():
-        children = {}
+    def pids() -> set[int]:
+        children: dict[int, set[int]] = {}
         for name in os.listdir("/proc"):
             if name.isdigit():
                 try:
@@ -161,14 +169,15 @@ class Descendants:
                     continue
                 if fields[0] not in b"ZX":
                     children.setdefault(int(fields[1]), set()).add(int(name))
-        found, todo = set(), {os.getpid()}
+        found: set[int] = set()
+        todo = {os.getpid()}
         while todo:
             todo = set().union(*(children.get(pid, set()) for pid in todo)) - found
             found |= todo
         return found
 
 
-def reap(main):
+def reap(main: int) -> int | None:
     """Collect whatever has ended; the status of `main`, when it was among them."""
     status = None
     while True:
@@ -182,7 +191,7 @@ def reap(main):
             status = os.waitstatus_to_exitcode(code)
 
 
-def start(spec):
+def start(spec: Spec) -> int:
     """The command, as the leader of a session of its own."""
     pid = os.fork()
     if pid:
@@ -202,7 +211,7 @@ def start(spec):
     os._exit(FAILED)
 
 
-def supervise(spec, control, tree):
+def supervise(spec: Spec, control: int, tree: Namespace | Descendants) -> int:
     """Until the command has ended: reap, and pass signals on. Then nothing of the tree is left."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -228,7 +237,7 @@ def supervise(spec, control, tree):
     return status
 
 
-def obey(orders, tree):
+def obey(orders: bytes, tree: Namespace | Descendants) -> None:
     """What the platform asks; its end asks for the end."""
     if not orders or b"K" in orders:
         while tree.signal_all(signal.SIGKILL):
@@ -243,12 +252,12 @@ def obey(orders, tree):
             tree.signal_all(signal.SIGCONT)
 
 
-def leave(status):
+def leave(status: int) -> NoReturn:
     """End with the command's own status, 128+n after signal n."""
     os._exit(status if status >= 0 else 128 - status)
 
 
-def outer(pid, control):
+def outer(pid: int, control: int) -> NoReturn:
     """The process outside of the PID namespace: it waits for PID 1 and passes its status on."""
     os.close(control)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -259,7 +268,7 @@ def outer(pid, control):
     leave(os.waitstatus_to_exitcode(code))
 
 
-def in_namespaces(spec, control):
+def in_namespaces(spec: Spec, control: int) -> Namespace:
     unshare(spec)
     pid = os.fork()
     if pid:
@@ -271,14 +280,14 @@ def in_namespaces(spec, control):
     return Namespace()
 
 
-def main():
+def main() -> None:
     spec_fd, control = int(sys.argv[1]), int(sys.argv[2])
     with open(spec_fd, "rb") as file:
         spec = json.load(file)
     os.set_inheritable(control, False)
     try:
         if spec["namespace"]:
-            tree = in_namespaces(spec, control)
+            tree: Namespace | Descendants = in_namespaces(spec, control)
         else:
             libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             tree = Descendants()

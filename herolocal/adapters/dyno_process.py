@@ -15,6 +15,7 @@ import termios
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from herolocal.contracts.process import Launch, OnOutput, Terminal
 from herolocal.errors import SpawnFailed
@@ -147,12 +148,18 @@ class DynoProcess:
 
 async def _writable(loop: asyncio.AbstractEventLoop, descriptor: int, ended: "asyncio.Future[int]") -> None:
     """Wait until the pipe takes bytes, or its reader's process has ended."""
-    ready = loop.create_future()
-    loop.add_writer(descriptor, lambda: ready.done() or ready.set_result(None))
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(descriptor, _resolve, ready)
     try:
-        await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
+        waits: set[asyncio.Future[Any]] = {ready, ended}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
         loop.remove_writer(descriptor)
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 @dataclass(slots=True)
@@ -218,7 +225,7 @@ async def spawn(launch: Launch, spec: Spec, on_output: OnOutput) -> DynoProcess:
     spec_read, spec_write = os.pipe()
     close: list[Callable[[], None]] = [theirs.close, *(lambda fd=fd: os.close(fd) for fd in (stdin, stdout, spec_read))]
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - asyncio's own would read the pipe as lines and futures
             [sys.executable, "-S", "-I", str(INIT), str(spec_read), str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,

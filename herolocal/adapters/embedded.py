@@ -1,5 +1,12 @@
 """Placeholder."""
+
+
 class EmbeddedServers:
-    def __init__(self, *a): pass
-    async def describe(self): return None
-    async def reap(self): return 0
+    def __init__(self, *a):
+        pass
+
+    async def describe(self):
+        return None
+
+    async def reap(self):
+        return 0

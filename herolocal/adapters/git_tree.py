@@ -68,7 +68,8 @@ async def _from_git(git: str, directory: Path, top: Path) -> Source:
 
 def _states(status: bytes, prefix: str) -> tuple[list[str], list[str]]:
     """Untracked and changed paths, relative to the app's directory."""
-    untracked, modified = [], []
+    untracked: list[str] = []
+    modified: list[str] = []
     for entry in status.split(_SEPARATOR):
         if len(entry) > len(b"XY "):
             path = os.fsdecode(entry[3:]).removeprefix(prefix)
@@ -98,7 +99,9 @@ def _from_disk(directory: Path) -> Source:
         if ".gitignore" in names:
             gitignores[prefix.rstrip("/")] = (Path(here) / ".gitignore").read_text(encoding="utf-8", errors="replace")
     kept = tuple(path for path in sorted(gitignored(files, gitignores)) if path != ".env")
-    return Source(directory=directory, files=kept, notes=("There is no git repository here; a push needs one: git init",))
+    return Source(
+        directory=directory, files=kept, notes=("There is no git repository here; a push needs one: git init",)
+    )
 
 
 def _without_slugignored(source: Source) -> Source:

@@ -14,14 +14,14 @@ import sys
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def prctl(option, value):
+def prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def descendants():
+def descendants() -> set[int]:
     """Every process that descends from this one, from the kernel's table."""
-    children = {}
+    children: dict[int, set[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -31,14 +31,15 @@ def descendants():
                 continue
             if fields[0] not in b"ZX":
                 children.setdefault(int(fields[1]), set()).add(int(name))
-    found, todo = set(), {os.getpid()}
+    found: set[int] = set()
+    todo = {os.getpid()}
     while todo:
         todo = set().union(*(children.get(pid, set()) for pid in todo)) - found
         found |= todo
     return found
 
 
-def sweep():
+def sweep() -> None:
     """SIGKILL until no descendant is left."""
     while left := descendants():
         for pid in left:
@@ -52,18 +53,18 @@ def sweep():
             pass
 
 
-def start(command):
+def start(command: list[str]) -> int:
     keeper = os.getpid()
     pid = os.fork()
-    if pid:
-        return pid
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != keeper:
-        os._exit(1)
-    os.execvp(command[0], command)
+    if pid == 0:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os._exit(1)
+        os.execvp(command[0], command)
+    return pid
 
 
-def main():
+def main() -> None:
     command = sys.argv[sys.argv.index("--") + 1 :]
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     pid = start(command)

@@ -23,9 +23,12 @@ from herolocal.contracts.source import BuildOptions, OnLine, Source
 from herolocal.errors import BuildFailed, DependenciesFailed, WorkspaceFailed
 from herolocal.model.build import LOCKS, Manager, manager_of, requested_python
 
+_CHUNK = 65536
 _FORMAT = "2"  # of a layer; part of its key
-_SHEBANG = b"#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")/python\" \"$0\" \"$@\"\n' '''\n"
-_KEPT_VARIABLES = re.compile(r"(PIP_|UV_|POETRY_|PIPENV_|SSL_CERT|REQUESTS_CA|CURL_CA|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|NETRC)", re.IGNORECASE)
+_SHEBANG = b'#!/bin/sh\n\'\'\'exec\' "$(dirname -- "$(realpath -- "$0")")/python" "$0" "$@"\n\' \'\'\'\n'
+_KEPT_VARIABLES = re.compile(
+    r"(PIP_|UV_|POETRY_|PIPENV_|SSL_CERT|REQUESTS_CA|CURL_CA|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|NETRC)", re.IGNORECASE
+)
 _INCLUDE = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]+(\S+)", re.MULTILINE)
 
 
@@ -82,7 +85,9 @@ class Layers:
                 await self._fill(new, plan, options, on_line)
                 new.rename(layer)
             except OSError as error:
-                raise WorkspaceFailed(f"Cannot make the dependency layer: {error.strerror}. Is the disk full?") from error
+                raise WorkspaceFailed(
+                    f"Cannot make the dependency layer: {error.strerror}. Is the disk full?"
+                ) from error
             finally:
                 await asyncio.get_running_loop().run_in_executor(None, scratch.remove, new)
         return layer, False
@@ -126,16 +131,17 @@ class Runner:
         self._environment = environment
         self.on_line = on_line
 
-    async def __call__(self, *arguments: str, what: Plan, cwd: Path | None = None, extra: Mapping[str, str] | None = None) -> None:
+    async def __call__(
+        self, *arguments: str, what: Plan, cwd: Path | None = None, extra: Mapping[str, str] | None = None
+    ) -> None:
         """Run to the end; raises DependenciesFailed. Cancelled, the command and its children are killed."""
         process = await asyncio.create_subprocess_exec(
             *arguments, cwd=cwd, env={**self._environment, **(extra or {})}, start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         try:
-            assert process.stdout is not None
-            async for line in process.stdout:
-                self.on_line(line.decode("utf-8", "replace").rstrip())
+            if process.stdout is not None:
+                await self._pass_on(process.stdout)
             status = await process.wait()
         except BaseException:
             os.killpg(process.pid, 9)
@@ -146,6 +152,16 @@ class Runner:
                 f"Unable to install dependencies using {what.manager.name}: `{what.manager.shown}` ended with status "
                 f"{status}. Its output above says why; fix {what.manager.lock} and start again."
             )
+
+    async def _pass_on(self, output: asyncio.StreamReader) -> None:
+        """Lines of any length."""
+        rest = b""
+        while data := await output.read(_CHUNK):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self.on_line(line.decode("utf-8", "replace").rstrip())
+        if rest:
+            self.on_line(rest.decode("utf-8", "replace"))
 
 
 @asynccontextmanager
@@ -176,7 +192,11 @@ def _lock_contents(source: Source, manager: Manager) -> str:
             continue
         seen.add(name)
         texts.append(f"{name}\0{_text(path)}")
-        todo += [os.path.normpath(Path(name).parent / found) for found in _INCLUDE.findall(texts[-1])] if manager.name == "pip" else []
+        todo += (
+            [os.path.normpath(Path(name).parent / found) for found in _INCLUDE.findall(texts[-1])]
+            if manager.name == "pip"
+            else []
+        )
     return "\0".join(texts)
 
 

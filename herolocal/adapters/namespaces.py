@@ -1,6 +1,7 @@
 """Isolation by namespaces: a dyno has its own root, where /app is an overlay of the slug, and its own processes."""
 
 import asyncio
+import json
 import os
 import shutil
 import stat
@@ -12,13 +13,26 @@ from pathlib import Path
 
 from herolocal.adapters import scratch
 from herolocal.adapters.copies import reap
-from herolocal.adapters.dyno_process import DynoProcess, Spec, spawn
+from herolocal.adapters.dyno_process import INIT, DynoProcess, Spec, spawn
 from herolocal.contracts.process import Launch, OnOutput
 from herolocal.contracts.workspace import Change, ChangeKind, SlugTree, Workspace
 
 ROOTS_DYNO = 61000  # for root: a uid that no distribution gives to anybody
 USERS_DYNO = 1000  # in the nested user namespace of anyone else
-VISIBLE = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt", "/nix", "/sys", "/run/systemd/resolve")
+VISIBLE = (
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/usr",
+    "/etc",
+    "/opt",
+    "/nix",
+    "/sys",
+    "/run/systemd/resolve",
+)
 _PROBE_SECONDS = 5
 
 
@@ -124,7 +138,7 @@ def _same(one: Path, other: Path) -> bool:
     """Whether a copied-up file was left as it was (only its mode or times were touched)."""
     try:
         if one.is_symlink() or other.is_symlink():
-            return os.readlink(one) == os.readlink(other)
+            return one.readlink() == other.readlink()
         return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
     except OSError:
         return False
@@ -151,8 +165,6 @@ def probe(home: Path) -> ProbeResult:
 
 def _try(workspace: Workspace) -> ProbeResult:
     """Run dyno_init once, as a dyno would."""
-    from herolocal.adapters.dyno_process import INIT  # noqa: PLC0415
-    import json  # noqa: PLC0415
 
     command = "rm -r lower && mkdir lower && echo herolocal"
     shell = shutil.which("sh", path="/usr/bin:/bin") or "/bin/sh"

@@ -66,7 +66,8 @@ def _no_procfile(directory: Path, name: str) -> str:
         return "Found a Dockerfile, which herolocal does not build; it runs a Procfile. Write one, or use -f FILE."
     below = next((path for path in sorted(directory.glob("*/Procfile"))), None)
     if below is not None:
-        return f"There is no Procfile in {directory}, but one in {below.parent.name}/. Run herolocal there: cd {below.parent.name}"
+        name = below.parent.name
+        return f"There is no Procfile in {directory}, but one in {name}/. Run herolocal there: cd {name}"
     return (
         f"There is no Procfile in {directory}. Write one line for each process type, such as `web: gunicorn app:app`, "
         "or see an example with `herolocal demo`."
@@ -81,7 +82,8 @@ def _packages(directory: Path) -> set[str]:
     found = set(_requirements(directory / "requirements.txt", set()))
     found |= set(_from_toml(directory / "pyproject.toml"))
     for lock in ("uv.lock", "poetry.lock"):
-        found |= {str(item.get("name", "")) for item in _toml(directory / lock).get("package", []) if isinstance(item, dict)}
+        listed = _list(_toml(directory / lock).get("package"))
+        found |= {str(item.get("name", "")) for item in listed if isinstance(item, dict)}
     pipfile = _toml(directory / "Pipfile").get("packages", {})
     found |= set(pipfile) if isinstance(pipfile, dict) else set()
     found |= set(_from_package_json(directory / "package.json"))
@@ -104,6 +106,10 @@ def _toml(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return {}  # the build names what is wrong with it
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _from_toml(path: Path) -> Iterator[str]:

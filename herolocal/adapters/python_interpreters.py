@@ -34,8 +34,11 @@ def choose(asked: PythonRequest, options: BuildOptions) -> tuple[Interpreter, tu
     """The interpreter for an app, and what to tell; raises BuildFailed when no fitting one is here."""
     own = _own()
     if not asked.minor:
-        return own, (f"No Python version was specified; using Python {own.minor}, which runs herolocal. "
-                     f"Heroku would use its own default: write {own.minor} into .python-version.",)  # fmt: skip
+        note = (
+            f"No Python version was specified; using Python {own.minor}, which runs herolocal. Heroku would use its own "
+            f"default: write {own.minor} into .python-version."
+        )
+        return own, (note,)
     found = [own, *_on(options.caller.get("PATH", ""), options.caller.get("HOME", ""))]
     for interpreter in found:
         if interpreter.minor == asked.minor:
@@ -72,7 +75,7 @@ def _on(path: str, home: str) -> Iterator[Interpreter]:
 
 def _programs(directory: Path) -> list[Path]:
     try:
-        return [directory / name for name in os.listdir(directory) if _NAME.fullmatch(name)]
+        return [path for path in directory.iterdir() if _NAME.fullmatch(path.name)]
     except OSError:
         return []
 

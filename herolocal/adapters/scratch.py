@@ -36,21 +36,20 @@ def failed(what: str, path: Path, error: OSError) -> WorkspaceFailed:
 def remove(path: Path) -> None:
     """Delete a tree; raises WorkspaceFailed. One that is gone is no error."""
 
-    def again(function: object, name: str, _error: BaseException) -> None:
+    def again(_function: object, name: str, _info: object) -> None:
         """A directory without rights for its owner: grant them, then once more."""
-        parent = os.path.dirname(name)
-        for directory in (parent, name):
+        entry = Path(name)
+        for directory in (entry.parent, entry):
             with contextlib.suppress(OSError):
-                if stat.S_ISDIR(os.lstat(directory).st_mode):
-                    os.chmod(directory, 0o700)
-        if os.path.isdir(name) and not os.path.islink(name):
-            shutil.rmtree(name, ignore_errors=True)
+                if stat.S_ISDIR(directory.lstat().st_mode):
+                    directory.chmod(0o700)
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
         else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+            entry.unlink(missing_ok=True)
 
     try:
-        shutil.rmtree(path, onerror=lambda f, name, info: again(f, name, info[1]))  # onexc is 3.12
+        shutil.rmtree(path, onerror=again)  # onexc is 3.12
     except FileNotFoundError:
         return
     except OSError as error:

@@ -94,9 +94,9 @@ class SlugStore:
             target = self._slugs / checksum
             if not target.exists():
                 self._copy(source, target, size)
-            return checksum, size
         except OSError as error:
             raise _failed(error) from error
+        return checksum, size
 
     def _checksum(self, source: Source) -> tuple[str, int]:
         """Over every path, mode and content. What an unchanged stat says again is not read again."""
@@ -110,7 +110,9 @@ class SlugStore:
             content = before[1] if before and before[0] == stamp else _content(source.directory / path)
             entries[path] = [stamp, content]
             executable = bool(found.st_mode & stat.S_IXUSR)
-            digest.update(f"{path}\0{stat.S_IFMT(found.st_mode):o}\0{executable}\0{content}\n".encode("utf-8", "surrogateescape"))
+            digest.update(
+                f"{path}\0{stat.S_IFMT(found.st_mode):o}\0{executable}\0{content}\n".encode("utf-8", "surrogateescape")
+            )
             size += found.st_size
         if entries != known:
             _write_index(index, entries)
@@ -162,7 +164,7 @@ def _write_index(path: Path, entries: dict[str, list[object]]) -> None:
 
 def _content(path: Path) -> str:
     if path.is_symlink():
-        return hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -170,7 +172,7 @@ def _content(path: Path) -> str:
 def _copy_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
-        target.symlink_to(os.readlink(source))
+        target.symlink_to(source.readlink())
         return
     shutil.copyfile(source, target)
     target.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
@@ -216,12 +218,16 @@ def _check_compressed(tree: Path) -> None:
 def _size_notes(size: int) -> tuple[str, ...]:
     if size <= SLUG_SOFT_BYTES:
         return ()
-    return (f"The slug holds {size // _MB} MB of files: over {SLUG_SOFT_BYTES // _MB} MB compressed, boot gets slower.",)
+    return (
+        f"The slug holds {size // _MB} MB of files: over {SLUG_SOFT_BYTES // _MB} MB compressed, boot gets slower.",
+    )
 
 
 def _failed(error: OSError) -> BuildFailed | WorkspaceFailed:
     if error.filename and not os.access(str(error.filename), os.R_OK) and os.path.lexists(str(error.filename)):
-        return BuildFailed(f"Cannot read {error.filename}: {error.strerror}. Make it readable, or list it in .slugignore.")
+        return BuildFailed(
+            f"Cannot read {error.filename}: {error.strerror}. Make it readable, or list it in .slugignore."
+        )
     return WorkspaceFailed(
         f"Cannot make the slug: {error.strerror}. Free some space, or set HEROLOCAL_HOME to a writable disk with room."
     )
@@ -247,5 +253,3 @@ def _outside(path: list[Path], environments: list[Path]) -> Iterator[Path]:
         real = (environment / "bin" / "python").resolve()
         if real.exists() and not real.is_relative_to("/usr"):
             yield real.parent.parent
-
-

@@ -4,6 +4,7 @@ import random
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -35,9 +36,7 @@ class Sockets:
 
     def listeners(self, port: int) -> tuple[str, ...]:
         if sys.platform != "linux":
-            return tuple(
-                sorted({entry.laddr.ip for entry in psutil.net_connections("tcp") if _listens(entry, port)})
-            )
+            return tuple(sorted({entry.laddr.ip for entry in psutil.net_connections("tcp") if _listens(entry, port)}))
         return tuple(sorted(_kernel_listeners(port)))
 
     def holder(self, port: int) -> Holder:
@@ -56,7 +55,7 @@ class Sockets:
         return await until(look, first=_FIRST, ceiling=_CEILING)
 
 
-def _listens(entry: "psutil._common.sconn", port: int) -> bool:
+def _listens(entry: Any, port: int) -> bool:
     return bool(entry.laddr) and entry.laddr.port == port and entry.status == psutil.CONN_LISTEN
 
 

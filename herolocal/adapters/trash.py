@@ -36,7 +36,10 @@ class FileTrash:
             try:
                 if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
                     continue
-                with path.open("rb") as source, os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                with (
+                    path.open("rb") as source,
+                    os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+                ):
                     shutil.copyfileobj(source, file)
             except OSError:  # a wipe must not fail because the trash is full
                 target.unlink(missing_ok=True)
@@ -48,7 +51,9 @@ class FileTrash:
     def _trim(self) -> None:
         """Drop the oldest until the rest fits."""
         try:
-            entries = sorted((entry.stat().st_mtime_ns, entry.stat().st_size, entry) for entry in self._directory.iterdir())
+            entries = sorted(
+                (entry.stat().st_mtime_ns, entry.stat().st_size, entry) for entry in self._directory.iterdir()
+            )
         except OSError:
             return
         total = sum(size for _, size, _ in entries)

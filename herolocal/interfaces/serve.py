@@ -6,6 +6,7 @@ Started by the keeper (see `adapters/keeper.py`), which was started by the first
 import argparse
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -63,11 +64,23 @@ def _run(pipes: Pipes) -> None:
 async def _serve(pipes: Pipes, environment: Mapping[str, str]) -> None:
     home = Path(environment.get("HEROLOCAL_HOME") or Path.home() / ".herolocal")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    platform = await assemble(home, environment)
+    with _alone(home):
+        platform = await assemble(home, environment)
+        try:
+            await _hold_and_serve(platform, home, pipes)
+        finally:
+            platform.close()
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One platform at a time in a home: wait for one that is just ending."""
+    descriptor = os.open(home / "platform.alone", os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        await _hold_and_serve(platform, home, pipes)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        platform.close()
+        os.close(descriptor)
 
 
 async def _hold_and_serve(platform: Platform, home: Path, pipes: Pipes) -> None:
@@ -97,6 +110,7 @@ class Api:
     def __init__(self, platform: Platform, home: Path) -> None:
         self._platform = platform
         self._home = home
+        self._about = home / "platform.json"
         self._token = secrets.token_urlsafe(32)
         self._sockets = self._bind()
         self.port: int = self._sockets[0].getsockname()[1]
@@ -145,7 +159,6 @@ class Api:
     @contextlib.contextmanager
     def open(self, ready: int) -> Iterator[None]:
         """Say where the API is while it is there."""
-        path = self._home / "platform.json"
         about = {
             "pid": os.getpid(),
             "started": _start_time(),
@@ -156,12 +169,12 @@ class Api:
             "home": self._platform.home_id,
             "ca": str(self._platform.authority.ca_path),
         }
-        _write_private(path, json.dumps(about))
+        _write_private(self._about, json.dumps(about))
         _say(ready, about)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            self._about.unlink(missing_ok=True)
 
     async def serve(self) -> None:
         """Until `end`."""
@@ -169,7 +182,8 @@ class Api:
         await self._rendezvous.close()
 
     def end(self) -> None:
-        """Let streams finish, then stop."""
+        """Nobody finds it any more; streams finish, then it stops."""
+        self._about.unlink(missing_ok=True)
         self._server.should_exit = True
 
 

@@ -38,7 +38,14 @@ def _pip(_tool: str, python: PurePath) -> Sequence[Sequence[str]]:
 
 
 def _uv(tool: str, python: PurePath) -> Sequence[Sequence[str]]:
-    flags = ("--locked", "--no-default-groups", "--no-install-project", "--active", "--python", str(python / "bin" / "python"))
+    flags = (
+        "--locked",
+        "--no-default-groups",
+        "--no-install-project",
+        "--active",
+        "--python",
+        str(python / "bin" / "python"),
+    )
     return ((tool, "sync", *flags),)
 
 
@@ -95,7 +102,9 @@ def requested_python(texts: Mapping[str, str]) -> PythonRequest:
     if "runtime.txt" in texts:
         match = _RUNTIME.fullmatch(texts["runtime.txt"].strip())
         if match is None:
-            raise BuildFailed(f"Invalid Python version in runtime.txt: {texts['runtime.txt'].strip()!r}. Write python-3.12.")
+            raise BuildFailed(
+                f"Invalid Python version in runtime.txt: {texts['runtime.txt'].strip()!r}. Write python-3.12."
+            )
         return PythonRequest(match["minor"], "runtime.txt")
     if ".python-version" in texts:
         return PythonRequest(_python_version(texts[".python-version"]), ".python-version")

@@ -7,7 +7,9 @@ from herolocal.errors import InvalidTemplate, UnknownAddon
 
 _TOP = frozenset({"name", "services", "volumes", "x-herolocal"})
 _SERVICE = frozenset({"image", "environment", "ports", "volumes", "command", "shm_size", "mem_limit"})
-_OURS = frozenset({"title", "plans", "default", "retired", "attachment", "prefix", "readiness", "embedded", "packages", "user"})
+_OURS = frozenset(
+    {"title", "plans", "default", "retired", "attachment", "prefix", "readiness", "embedded", "packages", "user"}
+)
 READINESS = frozenset({"postgresql", "redis", "elasticsearch"})
 
 
@@ -66,7 +68,8 @@ def template(service: str, body: object, file: str) -> Template:
     server = reader.mapping(raw, f"services.{compose_service}", _SERVICE)
     ours = reader.mapping(top.get("x-herolocal"), "x-herolocal", _OURS)
     plans = tuple(
-        reader.plan(name, values) for name, values in reader.mapping(ours.get("plans"), "x-herolocal.plans", None).items()
+        reader.plan(name, values)
+        for name, values in reader.mapping(ours.get("plans"), "x-herolocal.plans", None).items()
     )
     readiness = reader.text(ours.get("readiness"), "x-herolocal.readiness")
     if readiness not in READINESS:
@@ -124,4 +127,6 @@ class _Reader:
     def plan(self, name: str, value: object) -> Plan:
         values = self.mapping(value, f"plans.{name}", frozenset({"price", "connections", "memory_mb"}))
         numbers = {key: float(str(item)) for key, item in values.items()}
-        return Plan(name, numbers.get("price", 0.0), int(numbers.get("connections", 0)), int(numbers.get("memory_mb", 0)))
+        return Plan(
+            name, numbers.get("price", 0.0), int(numbers.get("connections", 0)), int(numbers.get("memory_mb", 0))
+        )

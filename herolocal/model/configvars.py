@@ -64,10 +64,10 @@ def resolve(
     expanded.pop(PORT, None)
     files = {entry.name: entry.file for entry in env}
     layers = (
-        ({name: "app.json" for name in app_json}, app_json),
+        (dict.fromkeys(app_json, "app.json"), app_json),
         ({name: files[name] for name in expanded}, expanded),
-        ({name: "config:set" for name in config}, config),
-        ({name: "its add-on" for name in attached}, attached),
+        (dict.fromkeys(config, "config:set"), config),
+        (dict.fromkeys(attached, "its add-on"), attached),
     )
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
@@ -87,7 +87,7 @@ def port_of(env: Sequence[EnvEntry]) -> int | None:
     entry = next((entry for entry in reversed(env) if entry.name == PORT), None)
     if entry is None:
         return None
-    if not entry.value.isdecimal() or not 0 < int(entry.value) < 65536:  # noqa: PLR2004 - the highest port
+    if not entry.value.isdecimal() or not 0 < int(entry.value) < 65536:
         raise InvalidEnvFile(f"{entry.file}:{entry.line}: PORT must be a port number, not {entry.value!r}.")
     return int(entry.value)
 

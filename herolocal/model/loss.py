@@ -58,13 +58,22 @@ _DATABASES = (".db", ".sqlite", ".sqlite3")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF", b"RIFF", b"PK\x03\x04")
 _UPLOADED = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf", ".csv", ".xlsx", ".docx", ".mp3", ".mp4", ".zip")
 _UPLOAD_DIRECTORIES = frozenset({"uploads", "upload", "media", "attachments", "user_files"})
-_CACHE_DIRECTORIES = frozenset({"__pycache__", ".cache", ".pytest_cache", ".mypy_cache", ".gunicorn", ".npm", ".webassets-cache", "flask_session"})
-_CACHE_FILES = ("celerybeat-schedule", ".pid", ".sock", ".ctl", ".lock", ".bash_history", ".python_history", ".psql_history")
+_CACHE_DIRECTORIES = frozenset(
+    {"__pycache__", ".cache", ".pytest_cache", ".mypy_cache", ".gunicorn", ".npm", ".webassets-cache", "flask_session"}
+)
+_CACHE_FILES = (
+    "celerybeat-schedule",
+    ".pid",
+    ".sock",
+    ".ctl",
+    ".lock",
+    ".bash_history",
+    ".python_history",
+    ".psql_history",
+)
 _NOT_REAL = frozenset({Kind.BYTECODE, Kind.CACHE, Kind.TEMPORARY})
 # What a Procfile's own command makes anew at every start, and where.
-_REBUILDS = (
-    (("translate compile", "compilemessages", "pybabel compile"), Kind.TRANSLATION),
-)
+_REBUILDS = ((("translate compile", "compilemessages", "pybabel compile"), Kind.TRANSLATION),)
 
 
 @dataclass(frozen=True, slots=True)

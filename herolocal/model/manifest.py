@@ -9,7 +9,18 @@ from herolocal.errors import InvalidFormation, InvalidManifest
 from herolocal.model.formation import FormationRow
 from herolocal.model.limits import DEFAULT_SIZE, size_named
 
-_HONORED = ("name", "description", "keywords", "website", "repository", "logo", "success_url", "env", "formation", "addons")
+_HONORED = (
+    "name",
+    "description",
+    "keywords",
+    "website",
+    "repository",
+    "logo",
+    "success_url",
+    "env",
+    "formation",
+    "addons",
+)
 _SECRET_BYTES = 32  # 64 hexadecimal digits
 
 
@@ -56,9 +67,7 @@ def parse(text: str, file: str = "app.json") -> Manifest:
     members = reader.mapping(body, "the top level")
     return Manifest(
         name=reader.text(members.get("name", ""), "name"),
-        env=tuple(
-            reader.env(name, value) for name, value in reader.mapping(members.get("env", {}), "env").items()
-        ),
+        env=tuple(reader.env(name, value) for name, value in reader.mapping(members.get("env", {}), "env").items()),
         formation=tuple(
             reader.row(name, value) for name, value in reader.mapping(members.get("formation", {}), "formation").items()
         ),
@@ -132,7 +141,9 @@ class _Reader:
             raise self.wrong(f"{path}.quantity", "a whole number from 0", quantity)
         size = members.get("size")
         try:
-            return FormationRow(name, quantity, DEFAULT_SIZE if size is None else size_named(self.text(size, f"{path}.size")))
+            return FormationRow(
+                name, quantity, DEFAULT_SIZE if size is None else size_named(self.text(size, f"{path}.size"))
+            )
         except InvalidFormation as error:
             raise InvalidManifest(f"{self._file}: {path}.size: {error}") from error
 

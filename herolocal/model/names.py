@@ -10,7 +10,20 @@ _APP = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
 _CONFIG_VAR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST = 30
 
-ADJECTIVES = ("calm", "clear", "cubic", "curved", "deep", "dry", "flat", "fluffy", "octagonal", "pointy", "round", "shaped")
+ADJECTIVES = (
+    "calm",
+    "clear",
+    "cubic",
+    "curved",
+    "deep",
+    "dry",
+    "flat",
+    "fluffy",
+    "octagonal",
+    "pointy",
+    "round",
+    "shaped",
+)
 
 
 def check_app_name(name: str) -> str:
@@ -40,7 +53,9 @@ def app_name_for(directory: str, taken: Collection[str]) -> str:
 def check_config_var(name: str) -> str:
     """The name itself; raises InvalidName for what no shell could read."""
     if _CONFIG_VAR.fullmatch(name) is None:
-        raise InvalidName(f"The config var name {name!r} may only have letters, digits and underscores, and no digit first.")
+        raise InvalidName(
+            f"The config var name {name!r} may only have letters, digits and underscores, and no digit first."
+        )
     return name
 
 

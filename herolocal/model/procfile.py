@@ -45,5 +45,7 @@ def _entry(line: str, place: str) -> tuple[str, str]:
             "a type has letters, digits, - and _."
         )
     if not match["command"]:
-        raise InvalidProcfile(f"{place}: the process type `{match['type']}` has no command. Write one, or remove the line.")
+        raise InvalidProcfile(
+            f"{place}: the process type `{match['type']}` has no command. Write one, or remove the line."
+        )
     return match["type"], match["command"]

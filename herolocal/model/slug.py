@@ -24,7 +24,8 @@ def _always(path: str) -> bool:
 def gitignored(files: Iterable[str], gitignores: Mapping[str, str]) -> tuple[str, ...]:
     """The files that git would track, where there is no git to ask; `gitignores` by directory (`""` is the top)."""
     specs = {
-        directory: pathspec.GitIgnoreSpec.from_lines(text.splitlines()) for directory, text in sorted(gitignores.items())
+        directory: pathspec.GitIgnoreSpec.from_lines(text.splitlines())
+        for directory, text in sorted(gitignores.items())
     }
     return tuple(path for path in files if not _always(path) and not _ignored(path, specs))
 

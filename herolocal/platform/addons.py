@@ -122,7 +122,9 @@ class Addons:
                 notes.append(f"{service}:{item.plan.name} attached: the app requires {package}. app.json can say so.")
         return Wishes(tuple(found.values()), tuple(notes))
 
-    async def ensure(self, app: str, requests: Sequence[Wanted], how: Provision, report: Report) -> tuple[Attached, ...]:
+    async def ensure(
+        self, app: str, requests: Sequence[Wanted], how: Provision, report: Report
+    ) -> tuple[Attached, ...]:
         """Start all side by side; one that fails stops the others. Records are kept before a server starts."""
         tasks = []
         try:

@@ -61,7 +61,9 @@ class Writer:
         prefix = self._logplex.stamp() + self._label
         if len(whole) > LOG_LINE_BYTES:
             whole = b"\n".join(
-                line[at : at + LOG_LINE_BYTES] for line in whole.split(b"\n") for at in range(0, len(line) or 1, LOG_LINE_BYTES)
+                line[at : at + LOG_LINE_BYTES]
+                for line in whole.split(b"\n")
+                for at in range(0, len(line) or 1, LOG_LINE_BYTES)
             )
         self._logplex.write(prefix + whole.replace(b"\n", b"\n" + prefix) + b"\n")
 
@@ -180,7 +182,13 @@ class Logplex:
 
     @asynccontextmanager
     async def tail(
-        self, *, dyno: str | None = None, source: str | None = None, lines: int = 100, tail: bool = True, events: bool = False
+        self,
+        *,
+        dyno: str | None = None,
+        source: str | None = None,
+        lines: int = 100,
+        tail: bool = True,
+        events: bool = False,
     ) -> AsyncIterator[Session]:
         """A session: the newest lines, then, with `tail`, all that follows."""
         keep = (lambda line: matches(line, dyno, source)) if dyno or source else None

@@ -45,7 +45,11 @@ class Losses:
             if loss.path == path:
                 found = await self._trash.read(loss.kept) if loss.kept else None
                 if found is None:
-                    why = "it was deleted by the app" if loss.change == ChangeKind.DELETED else "it was too large, or not a real loss"
+                    why = (
+                        "it was deleted by the app"
+                        if loss.change == ChangeKind.DELETED
+                        else "it was too large, or not a real loss"
+                    )
                     raise NotFound(f"The content of {path} was not kept: {why}, or newer losses took its place.")
                 return found
         raise NotFound(f"No dyno {dyno} of {app} lost a file {path}. See `herolocal lost`.")

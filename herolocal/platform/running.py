@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from herolocal.contracts.source import BuildOptions, BuiltSlug, Project, Source
 from herolocal.contracts.store import AppRecord
@@ -17,8 +18,8 @@ from herolocal.model.choices import Choices
 from herolocal.model.dyno import State
 from herolocal.model.formation import RELEASE, WEB, FormationRow
 from herolocal.model.limits import RELEASE_SIZE, RELEASE_TIMEOUT
-from herolocal.model.manifest import Manifest
 from herolocal.model.loss import Wipe, shared_nothing_hints
+from herolocal.model.manifest import Manifest
 from herolocal.model.release import Release, deploy_description
 from herolocal.platform.addons import AddonProgress, Attached, Provision
 from herolocal.platform.dynos.life import Life, Machine, Role, RunnableRelease
@@ -282,9 +283,9 @@ class RunningApp:
             image_prefix=self.choices.caller.get("HEROLOCAL_IMAGE_PREFIX", ""),
         )
         attached = await addons.ensure(self.record.name, wanted.requests, how, self._told_of_addon)
-        for text in (item.server.parity for item in attached):
-            if text:
-                self.news.note(text)
+        for parity in (item.server.parity for item in attached):
+            if parity:
+                self.news.note(parity)
         return attached
 
     def _told_of_addon(self, progress: AddonProgress) -> None:
@@ -331,7 +332,8 @@ class RunningApp:
         life = self.dynos.one_off(Role(self.one_off_name(RELEASE), command, RELEASE_SIZE), release=runnable)
         limit = asyncio.ensure_future(self._means.clock.sleep(RELEASE_TIMEOUT))
         try:
-            await asyncio.wait({limit, life.exited}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {limit, life.exited}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             limit.cancel()
             if not life.exited.done():

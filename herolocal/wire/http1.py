@@ -11,11 +11,42 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 VIA = b"1.1 heroku-router"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9+/=-]{20,200}")
-_HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"})
-_REPLACED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port", b"x-request-start", b"x-request-id", b"via", b"host", b"content-length"})
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+    }
+)
+_REPLACED = frozenset(
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-port",
+        b"x-request-start",
+        b"x-request-id",
+        b"via",
+        b"host",
+        b"content-length",
+    }
+)
 _DROPPED_FROM_REQUEST = _HOP_BY_HOP | _REPLACED
 _DROPPED_FROM_RESPONSE = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"via"})
-REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found", 417: b"Expectation Failed", 499: b"Client Closed Request", 502: b"Bad Gateway", 503: b"Service Unavailable"}
+REASONS = {
+    200: b"OK",
+    400: b"Bad Request",
+    404: b"Not Found",
+    417: b"Expectation Failed",
+    499: b"Client Closed Request",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +141,9 @@ def request_bytes(head: RequestHead, hop: Hop) -> bytes:
     return b"".join(parts)
 
 
-def response_bytes(status: int, reason: bytes, headers: Headers, *, chunked: bool, keep_alive: bool, upgrade: bool) -> bytes:
+def response_bytes(
+    status: int, reason: bytes, headers: Headers, *, chunked: bool, keep_alive: bool, upgrade: bool
+) -> bytes:
     """The head that goes to the client."""
     parts = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
     has_server = False

@@ -92,7 +92,9 @@ class Place:
             input=text,
         )
         if check and result.returncode:
-            raise AssertionError(f"herolocal {' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
+            raise AssertionError(
+                f"herolocal {' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}"
+            )
         return result
 
     @contextlib.contextmanager
@@ -117,7 +119,13 @@ class Place:
         """The same with a terminal of its own; `hang_up` closes it."""
         master, slave = pty.openpty()
         process = subprocess.Popen(
-            [*self.person.prefix, "setsid", "--ctty", "--wait", *self.command("up", *arguments)[len(self.person.prefix) :]],
+            [
+                *self.person.prefix,
+                "setsid",
+                "--ctty",
+                "--wait",
+                *self.command("up", *arguments)[len(self.person.prefix) :],
+            ],
             cwd=self.project,
             env={**self.env(), "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
             stdin=slave,

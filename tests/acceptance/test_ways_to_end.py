@@ -5,13 +5,13 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
 
 import psutil
 import pytest
 
 from tests.acceptance.conftest import MODES, PEOPLE, make_place
-from tests.acceptance.driver import PATIENCE, Place, Up, is_listening
+from tests.acceptance.driver import PATIENCE, Person, Place, Up, is_listening
 
 SERVER = """\
 import http.server, os, signal, subprocess, sys
@@ -141,8 +141,8 @@ def running(way: Way, place: Place, mode: str) -> Iterator[Up]:
 @pytest.mark.parametrize("person", PEOPLE, ids=lambda person: person.name)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_nothing_survives(way: Way, mode: str, person: str, tmp_path: Path, survivors: "Table") -> None:
-    with make_place(person, tmp_path) as place:
+def test_nothing_survives(way: Way, mode: str, person: Person, survivors: "Table") -> None:
+    with make_place(person) as place:
         with running(way, place, mode) as up:
             port = int(up.url.rpartition(":")[2])
             code = way.end(up)
@@ -167,7 +167,10 @@ class Table:
 
     def text(self) -> str:
         head = ("way to end", "mode", "user", "processes", "ports", "mounts", "scratch")
-        return "\n".join("  ".join(f"{value!s:<40}" if n == 0 else f"{value!s:<10}" for n, value in enumerate(row)) for row in (head, *self.rows))
+        return "\n".join(
+            "  ".join(f"{value!s:<40}" if n == 0 else f"{value!s:<10}" for n, value in enumerate(row))
+            for row in (head, *self.rows)
+        )
 
 
 @pytest.fixture(scope="module")

@@ -91,8 +91,8 @@ def down_command(app: str | None, *, volumes: bool) -> None:
 @app_option
 def restart_command(dyno: str | None, app: str | None) -> None:
     """Restart all dynos, those of one type, or one. Their files are wiped; the slug stays the one of the release."""
-    with connected() as client:
-        client = needed(client)
+    with connected() as found:
+        client = needed(found)
         name = app_name(client, app)
         client.call("DELETE", f"/apps/{quote(name)}/dynos" + (f"/{quote(dyno, safe='')}" if dyno else ""))
         render.out(f"Restarting {dyno or 'dynos'} on ⬢ {name}... done")
@@ -104,8 +104,8 @@ def restart_command(dyno: str | None, app: str | None) -> None:
 @json_option
 def scale_command(changes: tuple[str, ...], app: str | None, *, as_json: bool) -> None:
     """Change how many dynos run of each type; without TYPE=N, show it."""
-    with connected() as client:
-        client = needed(client)
+    with connected() as found:
+        client = needed(found)
         name = app_name(client, app)
         path = f"/apps/{quote(name)}/formation"
         if not changes:
@@ -125,7 +125,11 @@ def _update(change: str) -> dict[str, str]:
         type_, found, rest = change.rpartition(sign) if sign == "=" else change.partition(sign)
         if found and type_ and rest[:1].isdecimal():
             quantity, _, size = rest.partition(":")
-            return {"type": type_, "quantity": quantity if sign == "=" else sign + quantity, **({"size": size} if size else {})}
+            return {
+                "type": type_,
+                "quantity": quantity if sign == "=" else sign + quantity,
+                **({"size": size} if size else {}),
+            }
     raise UsageError(f"Cannot read `{change}`. Write TYPE=QUANTITY, such as web=2 or worker+1.")
 
 
@@ -151,8 +155,8 @@ def ps_command(app: str | None, *, as_json: bool) -> None:
 @app_option
 def logs_command(**options: Any) -> None:
     """Show the log: what dynos wrote, and what the platform says of them."""
-    with connected() as client:
-        client = needed(client)
+    with connected() as found:
+        client = needed(found)
         name = app_name(client, options["app"])
         body = {
             "lines": options["num"],
@@ -176,7 +180,9 @@ def logs_command(**options: Any) -> None:
 @click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Config var for this dyno only.")
 @app_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(command: tuple[str, ...], app: str | None, size: str, variables: tuple[str, ...], *, no_tty: bool) -> int:
+def run_command(
+    command: tuple[str, ...], app: str | None, size: str, variables: tuple[str, ...], *, no_tty: bool
+) -> int:
     """Run a command in a one-off dyno with a fresh filesystem; its exit code is passed on."""
     env = {}
     for text in variables:
@@ -184,8 +190,8 @@ def run_command(command: tuple[str, ...], app: str | None, size: str, variables:
         if not equals or not name:
             raise UsageError(f"Cannot read `{text}` as --env. Write NAME=VALUE.")
         env[name] = value
-    with connected() as client:
-        client = needed(client)
+    with connected() as found:
+        client = needed(found)
         body = {"command": _joined(command), "attach": True, "force_no_tty": no_tty, "size": size, "env": env}
         return run_attached(client, app_name(client, app), body)
 
@@ -203,13 +209,17 @@ def _joined(command: tuple[str, ...]) -> str:
 @json_option
 def lost_command(words: tuple[str, ...], app: str | None, *, as_json: bool) -> None:
     """List the files that dynos lost at their restarts, or show the content of one."""
-    if words and (words[0] != "show" or len(words) != 3):  # noqa: PLR2004 - show, dyno, path
-        raise UsageError("Write `herolocal lost`, or `herolocal lost show DYNO PATH`, such as: herolocal lost show web.1 app.db")
-    with connected(start=True) as client:
-        client = needed(client)
+    if words and (words[0] != "show" or len(words) != 3):
+        raise UsageError(
+            "Write `herolocal lost`, or `herolocal lost show DYNO PATH`, such as: herolocal lost show web.1 app.db"
+        )
+    with connected(start=True) as found:
+        client = needed(found)
         path = f"/_herolocal/apps/{quote(app_name(client, app))}/losses"
         if words:
-            render.raw_out(client.content(f"{path}/content?dyno={quote(words[1], safe='')}&path={quote(words[2], safe='')}"))
+            render.raw_out(
+                client.content(f"{path}/content?dyno={quote(words[1], safe='')}&path={quote(words[2], safe='')}")
+            )
             return
         losses = client.call("GET", path)
         if as_json:
@@ -305,5 +315,3 @@ def app_name(client: Client, given: str | None) -> str:
     for app in client.apps(directory):
         return str(app["name"])
     raise NotFound(f"No app of herolocal belongs to {directory}. Start it with `herolocal up`, or name one with --app.")
-
-

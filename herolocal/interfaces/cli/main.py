@@ -18,7 +18,7 @@ INTERRUPTED = 130
 class Commands(click.Group):
     """Commands in the order a person meets them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
 
 
@@ -65,6 +65,6 @@ def _tell(error: HerolocalError) -> None:
     if os.environ.get("HEROLOCAL_DEBUG"):
         render.err(traceback.format_exc())
     if "--json" in sys.argv:
-        render.err('{"id": "%s", "message": %s}' % (type(error).__name__, render.quoted(str(error))))
+        render.json_err({"id": type(error).__name__, "message": str(error)})
     else:
         render.error(str(error))

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ _LINE = re.compile(rb"^(\S+ ([\w-]+)\[([\w.-]+)\]:)(.*)$", re.DOTALL)
 Json = Mapping[str, Any]
 
 
-class OutputClosed(Exception):  # noqa: N818 - not an error of ours: whoever read our output has gone
+class OutputClosed(Exception):
     """Standard output is closed: a closed terminal, or `| head`."""
 
 
@@ -136,16 +136,18 @@ class Screen:
     # events ---------------------------------------------------------------------------------------------------------
 
     def _show(self, event: Json) -> None:
-        shown = {
+        name = str(event["event"])
+        if name in ("build-output", "shared-nothing"):
+            self.say(f"       {event['text']}" if name == "build-output" else self._marked(f"  {event['text']}"))
+            return
+        shown: dict[str, Callable[[Json], None]] = {
             "app": self._app,
             "note": self._note,
             "step": self._step,
-            "build-output": lambda item: self.say(f"       {item['text']}"),
             "lost": self._lost,
-            "shared-nothing": lambda item: self.say(self._marked(f"  {item['text']}")),
-        }.get(str(event["event"]))
-        if shown is not None:
-            shown(event)
+        }
+        if name in shown:
+            shown[name](event)
 
     def _app(self, event: Json) -> None:
         git = f"  {event['branch'] or 'detached'} @ {event['commit'][:7]}" if event["commit"] else ""
@@ -209,7 +211,9 @@ def _uncommitted(paths: Sequence[str]) -> str:
 
 def _indented(text: str) -> str:
     width = max(40, shutil.get_terminal_size((120, 24)).columns - 2)
-    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(
+        text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+    )
 
 
 def size_text(size: int) -> str:
@@ -232,8 +236,9 @@ def lost_lines(dyno: str, losses: Sequence[Json]) -> list[str]:
         files = "1 file that is" if len(real) == 1 else f"{len(real)} files that are"
         lines = ["", f"  {dyno} {verb} {files} gone now:", *(_loss_line(loss) for loss in real)]
     if folded:
-        kinds = sorted({loss["kind"] for loss in losses if not loss["real"]})
-        lines.append(f"    and {folded} that cost nothing ({', '.join(kinds)})" if real else f"  {dyno} lost {folded} files that cost nothing ({', '.join(kinds)})")
+        kinds = ", ".join(sorted({loss["kind"] for loss in losses if not loss["real"]}))
+        head = f"    and {folded} that cost" if real else f"  {dyno} lost {folded} files that cost"
+        lines.append(f"{head} nothing ({kinds})")
     return [*lines, ""] if real else lines
 
 
@@ -279,7 +284,9 @@ def error(text: str) -> None:
     """`Error: what was asked, what was found`, then what to do, wrapped."""
     width = max(40, shutil.get_terminal_size((100, 24)).columns - 2)
     first, *rest = text.splitlines() or [""]
-    wrapped = textwrap.wrap(f"Error: {first}", width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    wrapped = textwrap.wrap(
+        f"Error: {first}", width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
     err("\n".join([*wrapped, *rest]))
 
 
@@ -299,7 +306,8 @@ def ps_lines(dynos: Sequence[Json], now: datetime) -> list[str]:
 
 def _ps_line(dyno: Json, now: datetime) -> str:
     at = datetime.fromisoformat(dyno["updated_at"].replace("Z", "+00:00"))
-    return f"{dyno['name']}: {dyno['state']} {at.strftime('%Y/%m/%d %H:%M:%S %z')} (~ {_ago((now - at).total_seconds())} ago)"
+    since = at.strftime("%Y/%m/%d %H:%M:%S %z")
+    return f"{dyno['name']}: {dyno['state']} {since} (~ {_ago((now - at).total_seconds())} ago)"
 
 
 def _ago(seconds: float) -> str:
@@ -320,9 +328,9 @@ def leave_quietly() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def quoted(text: str) -> str:
-    """A JSON string."""
-    return json.dumps(text)
+def json_err(value: object) -> None:
+    """JSON for machines, of what went wrong."""
+    err(json.dumps(value))
 
 
 def history_lines(losses: Sequence[Json]) -> list[str]:

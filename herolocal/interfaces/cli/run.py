@@ -33,9 +33,12 @@ def run_attached(client: Client, app: str, body: Mapping[str, Any]) -> int:
         env |= {"TERM": os.environ.get("TERM", "xterm"), "COLUMNS": str(size.columns), "LINES": str(size.lines)}
     dyno = client.call("POST", f"/apps/{quote(app)}/dynos", {**body, "env": env, "force_no_tty": not terminal})
     link = f"/_herolocal/apps/{quote(app)}/one-offs/{quote(dyno['name'])}"
-    with _meet(dyno["attach_url"], client.address.ca) as meeting:
-        with _raw(terminal=terminal), _window(client, link, terminal=terminal):
-            _carry(meeting)
+    with (
+        _meet(dyno["attach_url"], client.address.ca) as meeting,
+        _raw(terminal=terminal),
+        _window(client, link, terminal=terminal),
+    ):
+        _carry(meeting)
     return int(client.call("GET", link)["exit_status"])
 
 
@@ -101,7 +104,8 @@ def _carry(meeting: ssl.SSLSocket) -> None:
     stdin: int | None = sys.stdin.fileno()
     while True:
         if not meeting.pending():
-            ready, _, _ = select.select([meeting, *([stdin] if stdin is not None else [])], [], [])
+            watched: list[Any] = [meeting] if stdin is None else [meeting, stdin]
+            ready, _, _ = select.select(watched, [], [])
             if stdin is not None and stdin in ready:
                 data = os.read(stdin, _CHUNK)
                 stdin = stdin if data else None

@@ -96,7 +96,8 @@ class Watch:
 
     @property
     def client(self) -> Client:
-        assert self._client is not None
+        if self._client is None:
+            raise UsageError("The platform is not connected yet.")
         return self._client
 
     # ends that somebody asks for ------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ class Watch:
             if self._is_far_enough():
                 return 0
         if not self._asked and self._status is None:
-            for data in stream:
+            for _ in stream:
                 pass
         return self._code()
 

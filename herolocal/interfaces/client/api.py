@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -44,7 +44,13 @@ class Client:
 
     @contextlib.contextmanager
     def _request(
-        self, method: str, path: str, body: object = None, *, seconds: float | None = _SECONDS, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        seconds: float | None = _SECONDS,
+        accept: str = "application/json",
     ) -> Iterator[http.client.HTTPResponse]:
         connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=seconds)
         headers = {"Authorization": f"Bearer {self.address.token}", "Accept": accept}

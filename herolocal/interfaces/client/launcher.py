@@ -16,11 +16,42 @@ from pathlib import Path
 from herolocal import __version__
 from herolocal.errors import MissingPart, PlatformUnreachable
 
-PARTS = ("uvloop", "httptools", "uvicorn", "starlette", "psutil", "docker", "dotenv", "yaml", "cryptography", "pathspec")
+PARTS = (
+    "uvloop",
+    "httptools",
+    "uvicorn",
+    "starlette",
+    "psutil",
+    "docker",
+    "dotenv",
+    "yaml",
+    "cryptography",
+    "pathspec",
+)
 _START_SECONDS = 30.0
 _LOG_BYTES = 1_000_000
-_PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "USER", "LOGNAME", "XDG_RUNTIME_DIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
-_PASSED_PREFIXES = ("LC_", "DOCKER_", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_PASSED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "USER",
+    "LOGNAME",
+    "XDG_RUNTIME_DIR",
+    "PYTHONPATH",
+    "PYTHONDONTWRITEBYTECODE",
+)
+_PASSED_PREFIXES = (
+    "LC_",
+    "DOCKER_",
+    "SSL_CERT",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +209,7 @@ def _keeper() -> str:
 
 def _clean(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """The platform's environment: nothing of the caller's shell that could leak into apps."""
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if name in _PASSED or name.startswith(_PASSED_PREFIXES)
-    }
+    kept = {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
     return {**kept, "HEROLOCAL_HOME": str(home)}
 
 

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from herolocal.contracts.clock import Clock
 from herolocal.contracts.network import Ports
@@ -158,7 +159,8 @@ class Life:
             self._process_now.terminate()
         limit = asyncio.ensure_future(self._machine.clock.sleep(EXIT_TIMEOUT))
         try:
-            await asyncio.wait({limit, self.exited}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {limit, self.exited}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             limit.cancel()
         if not self.exited.done():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from herolocal.contracts.network import Ports
 from herolocal.model.dyno import Event, State, after, process_type
@@ -42,7 +43,7 @@ def cool_off(crashes: int) -> float:
     """
     if crashes <= 1:
         return 0.0
-    return min(CRASH_BACKOFF_FIRST * 2 ** (crashes - 2), CRASH_BACKOFF_CEILING)
+    return min(CRASH_BACKOFF_FIRST * float(1 << min(crashes - 2, 30)), CRASH_BACKOFF_CEILING)
 
 
 class Slot:
@@ -147,11 +148,12 @@ class Slot:
         life.kill("killed")
         await asyncio.wait({life.exited})
 
-    async def _first_of(self, life: Life, *others: "asyncio.Future[object] | asyncio.Future[None]") -> None:
+    async def _first_of(self, life: Life, *others: "asyncio.Future[Any]") -> None:
         """Wait for the life's end, an order, or one of `others`."""
         ordered = asyncio.ensure_future(self._ordered.wait())
+        waits: set[asyncio.Future[Any]] = {life.exited, ordered, *others}
         try:
-            await asyncio.wait({life.exited, ordered, *others}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ordered.cancel()
 

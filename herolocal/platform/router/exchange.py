@@ -311,7 +311,9 @@ class Exchange:
     def _refuse(self, code: Code) -> None:
         """Answer with the error page."""
         self._status = code.status
-        page = http1.page_bytes(code.status, pages.APPLICATION_ERROR, keep_alive=False, head_only=self.head.method == b"HEAD")
+        page = http1.page_bytes(
+            code.status, pages.APPLICATION_ERROR, keep_alive=False, head_only=self.head.method == b"HEAD"
+        )
         self._client.write(page)
         self._bytes = 0
         self._log(code)

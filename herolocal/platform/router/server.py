@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._stop_idle()
         self._transport = None
         for exchange in list(self._queue):
@@ -107,7 +107,11 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         parser = self._parser
         head = http1.read_head(
-            parser.get_method(), self._target, parser.get_http_version(), self._headers, keep_alive=parser.should_keep_alive()
+            parser.get_method(),
+            self._target,
+            parser.get_http_version(),
+            self._headers,
+            keep_alive=parser.should_keep_alive(),
         )
         if head.method == b"CONNECT" or (not head.host and head.version == "1.1"):
             raise ValueError
@@ -253,9 +257,9 @@ async def _peek(sock: socket.socket) -> int | None:
         with contextlib.suppress(BlockingIOError):
             first = sock.recv(1, socket.MSG_PEEK)
             return first[0] if first else None
-        ready = loop.create_future()
-        loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+        ready = asyncio.Event()
+        loop.add_reader(sock.fileno(), ready.set)
         try:
-            await ready
+            await ready.wait()
         finally:
             loop.remove_reader(sock.fileno())

@@ -35,7 +35,7 @@ class Upstream(asyncio.Protocol):
         self.reusable = True
         self._closed = closed
         self._sink: ResponseSink | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._reason = b""
         self._raw = False
@@ -51,7 +51,7 @@ class Upstream(asyncio.Protocol):
 
     def end(self) -> None:
         """The exchange is over."""
-        self._sink = self._parser = None
+        self._sink = None
 
     def go_raw(self) -> None:
         """After an upgrade: bytes, not HTTP."""
@@ -77,7 +77,6 @@ class Upstream(asyncio.Protocol):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
-        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -127,10 +126,10 @@ class Upstream(asyncio.Protocol):
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        assert self._parser is not None
-        assert self._sink is not None
+        if self._sink is None:
+            return
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101:  # noqa: PLR2004 - interim responses; 101 switches protocols
+        if 100 <= status < 200 and status != 101:
             return
         names = {name.lower(): value.lower() for name, value in self._headers}
         self.reusable = self._parser.should_keep_alive()
@@ -144,8 +143,7 @@ class Upstream(asyncio.Protocol):
             self._sink.response_body(data)
 
     def on_message_complete(self) -> None:
-        assert self._parser is not None
-        if 100 <= self._parser.get_status_code() < 200:  # noqa: PLR2004
+        if 100 <= self._parser.get_status_code() < 200:
             self._headers, self._reason = [], b""
             return
         self._until_eof = False
