@@ -21,6 +21,7 @@ from herolocal.model.limits import SLUG_BYTES, SLUG_SOFT_BYTES
 
 _MB = 1024 * 1024
 # Dependency directories that git ignores, but a process needs where nothing was built for it.
+_SYSTEM = (Path("/bin"), Path("/sbin"))
 _DEPENDENCIES = ("node_modules", "vendor/bundle", ".venv", "venv")
 
 
@@ -240,16 +241,26 @@ def _prefixes(path: str, environments: list[Path]) -> tuple[Path, ...]:
 
 def _outside(path: list[Path], environments: list[Path]) -> Iterator[Path]:
     for directory in path:
-        if directory.name != "bin" or not directory.is_dir() or directory.is_relative_to("/usr"):
+        if directory.name != "bin" or directory in _SYSTEM or directory.is_relative_to("/usr") or not _is_dir(directory):
             continue
-        if directory not in (Path("/bin"), Path("/sbin")):
-            yield directory.parent
-            for name in ("python3", "python", "node", "ruby"):
-                real = (directory / name).resolve()
-                if real.exists() and not real.is_relative_to("/usr"):
-                    yield real.parent.parent
+        yield directory.parent
+        for name in ("python3", "python", "node", "ruby"):
+            yield from _real_prefix(directory / name)
     for environment in environments:
         yield environment
-        real = (environment / "bin" / "python").resolve()
-        if real.exists() and not real.is_relative_to("/usr"):
-            yield real.parent.parent
+        yield from _real_prefix(environment / "bin" / "python")
+
+
+def _real_prefix(program: Path) -> Iterator[Path]:
+    """Where a program that is a link really lives, when that is a place of its own."""
+    try:
+        real = program.resolve(strict=True)
+    except OSError:
+        return
+    if not real.is_relative_to("/usr"):
+        yield real.parent.parent
+
+
+def _is_dir(path: Path) -> bool:
+    """Whether it is a directory that we may enter; another user's home is not."""
+    return os.access(path, os.X_OK)

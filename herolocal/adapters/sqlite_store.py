@@ -121,7 +121,7 @@ class SqliteStore:
     def delete_app(self, name: str) -> None:
         with self._transaction() as db:
             for table in ("formation", "release", "addon", "loss"):
-                db.execute(f"DELETE FROM {table} WHERE app=?", (name,))  # noqa: S608 - from the line above  # noqa: S608 - a name from the line above
+                db.execute(f"DELETE FROM {table} WHERE app=?", (name,))  # noqa: S608 - a name from the line above
             db.execute("DELETE FROM app WHERE name=?", (name,))
 
     # formation and config vars --------------------------------------------------------------------------------------

@@ -115,8 +115,7 @@ class Screen:
     def _write(self, data: bytes) -> None:
         self._busy.hide()
         try:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            _write_all(data)
         except (OSError, ValueError) as error:
             raise OutputClosed from error
         self._spin()
@@ -256,6 +255,13 @@ def _plain(text: str) -> str:
 # tables and single texts ----------------------------------------------------------------------------------------------
 
 
+def _write_all(data: bytes) -> None:
+    """To standard output itself: a signal's handler may come in between, which Python's buffers do not bear."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
 def out(text: str) -> None:
     """One text on standard output."""
     with contextlib.suppress(OSError):
@@ -270,8 +276,7 @@ def json_out(value: object) -> None:
 def raw_out(data: bytes) -> None:
     """Bytes as they are."""
     with contextlib.suppress(OSError):
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        _write_all(data)
 
 
 def err(text: str) -> None:

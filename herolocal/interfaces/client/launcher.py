@@ -108,19 +108,19 @@ def _lives(pid: int, started: float) -> bool:
     """Whether the process with this pid is the one that wrote the file: the start time tells a reused pid."""
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    except (OSError, OverflowError):
         return False
-    except PermissionError:
-        return False
-    return not started or abs(start_time(pid) - started) < 1
+    state, ticks = _state_and_start(pid)
+    return state != "Z" and (not started or ticks == started)
 
 
-def start_time(pid: int) -> float:
-    """The kernel's start time of a process, in clock ticks since boot; 0 where it does not tell."""
+def _state_and_start(pid: int) -> tuple[str, float]:
+    """A process's state letter and its start in clock ticks since boot; empty and 0 where the kernel does not tell."""
     try:
-        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], float(fields[19])
     except (OSError, IndexError, ValueError):
-        return 0.0
+        return "", 0.0
 
 
 def find_or_start(home: Path, environment: Mapping[str, str], request: Mapping[str, object]) -> Address | Started:
