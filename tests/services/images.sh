@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Builds the test images, unless images of the same content are there; prints the exports that name them.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/images" && pwd)
+base=herolocal-test/base:trixie
+es_version=8.19.9
+
+content() { (cd "$here/$1" && cat -- * | sha256sum | cut -c1-16); }
+label() { docker image inspect -f '{{index .Config.Labels "dev.herolocal.test-image"}}' "$1" 2>/dev/null || true; }
+say() { printf '  %-38s %s\n' "$1" "$2" >&2; }
+
+make_base() {
+  docker image inspect "$base" >/dev/null 2>&1 && return
+  local root start=$SECONDS
+  root=$(mktemp -d)
+  debootstrap --variant=minbase trixie "$root" >/dev/null
+  tar -C "$root" -c . | docker import - "$base" >/dev/null
+  rm -rf "$root"
+  say "$base" "$((SECONDS - start)) s"
+}
+
+make() {
+  local name=$1 tag=$2 hash context start=$SECONDS
+  hash=$(content "$name")
+  [ "$(label "$tag")" = "$hash" ] && return
+  make_base
+  context=$(mktemp -d)
+  cp "$here/$name"/* "$context"
+  if [ "$name" = elasticsearch ]; then
+    mvn -q dependency:copy -Dartifact="org.elasticsearch.distribution.integ-test-zip:elasticsearch:$es_version:zip" \
+      -DoutputDirectory="$context/zip" >&2
+    mv "$context"/zip/*.zip "$context/elasticsearch.zip"
+  fi
+  DOCKER_BUILDKIT=0 docker build -q --build-arg BASE="$base" --label dev.herolocal.test-image="$hash" -t "$tag" "$context" >&2
+  rm -rf "$context"
+  say "$tag" "$((SECONDS - start)) s"
+}
+
+make postgres herolocal-test/postgres:17
+make redis herolocal-test/redis:7
+make elasticsearch "herolocal-test/elasticsearch:$es_version"
+echo "export HEROLOCAL_IMAGE_POSTGRES=herolocal-test/postgres:17"
+echo "export HEROLOCAL_IMAGE_REDIS=herolocal-test/redis:7"
+echo "export HEROLOCAL_IMAGE_ELASTICSEARCH=herolocal-test/elasticsearch:$es_version"
