@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from herolocal.model.catalog import Template
+from herolocal.model.catalog import Plan, Template
 
 
 class Backend(StrEnum):
@@ -35,6 +35,7 @@ class ServerRequest:
     app: str
     addon: str
     template: Template
+    plan: Plan
     credentials: Credentials
     volume: str
     tls: bool
@@ -48,6 +49,7 @@ class RunningServer:
     """A server that answered in its own protocol. `detail` is for the start line: `postgres:17 in Docker`.
 
     `parity` says in one sentence what this server is not (embedded ones), None when it is the real one.
+    `tls_port` is where TLS is spoken, when `port` is plain and there is both.
     """
 
     addon: str
@@ -55,6 +57,7 @@ class RunningServer:
     port: int
     detail: str
     parity: str | None = None
+    tls_port: int | None = None
 
 
 Progress = Callable[[str], None]
