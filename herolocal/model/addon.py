@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from herolocal.errors import UnknownAddon
-from herolocal.model.catalog import CredentialForms, Plan, Template
+from herolocal.model.catalog import CredentialForms, Plan, Readiness, Template
 from herolocal.model.names import made_up
 
 # Attachments of a second database: https://devcenter.heroku.com/articles/managing-add-ons#attachments
@@ -150,6 +150,17 @@ def config_var_names(template: Template, attachment: str) -> tuple[str, ...]:
 
 def _put(form: str, fields: Mapping[str, str]) -> str:
     return _FIELD.sub(lambda match: fields[match[1]], form)
+
+
+def plain_refused(template: Template, name: str, text: str) -> str:
+    """Why a connection without TLS was refused, and what to do; `text` is the server's own word."""
+    advice = {
+        Readiness.POSTGRESQL: 'pass sslmode="require"',
+        Readiness.REDIS: "use the rediss:// URL as it is, with ssl_cert_reqs=none",
+    }.get(template.readiness, "connect with TLS")
+    return (
+        f"{name} requires TLS, as on Heroku, and refused: {text}. To connect, {advice}; or start with --addon-tls off."
+    )
 
 
 def merge(
