@@ -1,5 +1,6 @@
 """Builds a platform from a home directory: the only module that knows both the machine's side and Heroku's."""
 
+import asyncio
 import os
 import random
 import uuid
@@ -57,8 +58,15 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     authority = Authority(home)
     home_id = _home_id(home)
     listeners = Listeners(ports)
+    running: list[Apps] = []
+
+    def tell(app: str, text: str) -> None:
+        """What a server has to say goes to the log of its app."""
+        for apps in running:
+            apps.tell(app, text)
+
     docker = DockerServers(home_id, environment, authority)
-    embedded = EmbeddedServers(home, ports, authority)
+    embedded = EmbeddedServers(home, authority, ports, tell)
     addons = Addons(store, {Backend.DOCKER: docker, Backend.EMBEDDED: embedded}, read_templates(), clock, source)
     means = Means(
         state=store,
@@ -75,10 +83,12 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
         tls=authority.server_context,
         user=f"{environment.get('USER') or environment.get('LOGNAME') or 'you'}@localhost",
     )
+    apps = Apps(means)
+    running.append(apps)
     await CopyIsolation(home).reap()
-    if store.apps():
-        await docker.reap()
-    return Platform(Apps(means), store, listeners, ports, authority, home_id)
+    if any(app.backend for app in store.apps()):
+        await asyncio.gather(docker.reap(), embedded.reap())
+    return Platform(apps, store, listeners, ports, authority, home_id)
 
 
 def _home_id(home: Path) -> str:

@@ -10,10 +10,23 @@ from herolocal.contracts.clock import Clock
 from herolocal.contracts.server import Backend, Credentials, RunningServer, ServerRequest, Servers
 from herolocal.contracts.store import AddonRecord, AddonStore
 from herolocal.errors import EngineUnavailable, MachineError
-from herolocal.model.addon import Access, Wanted, config_vars, detected, new_credentials, wanted
+from herolocal.model.addon import Address, Resolved, attachment_name, config_vars, detect, make_up, resolve, resource_name
 from herolocal.model.catalog import Template
 from herolocal.model.manifest import AddonRequest
-from herolocal.model.names import made_up
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An add-on that an app is to have: recorded already, or to be made under a free name."""
+
+    resolved: Resolved
+    attachment: str | None = None
+    record: AddonRecord | None = None
+
+    @property
+    def plan(self) -> str:
+        """`heroku-postgresql:essential-0`."""
+        return f"{self.resolved.template.name}:{self.resolved.plan.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,82 +120,79 @@ class Addons:
 
     def wanted(self, app: str, asked: Sequence[AddonRequest], packages: Collection[str]) -> Wishes:
         """Recorded ones and app.json's; where nothing declares any, those that the app's packages speak to."""
-        found: dict[str, Wanted] = {}
-        notes = []
+        found = []
         for record in self._store.addons(app):
-            found[record.attachment], _ = wanted(f"{record.service}:{record.plan}", self._templates, record.attachment)
+            found.append(Wanted(resolve(f"{record.service}:{record.plan}", self._templates), record.attachment, record))
+        notes = []
         for request in asked:
-            item, note = wanted(request.plan, self._templates, request.attachment)
-            found.setdefault(item.attachment, item)
-            notes += [note] if note else []
+            resolved = resolve(request.plan, self._templates)
+            if not any(_serves(have, resolved, request.attachment) for have in found):
+                found.append(Wanted(resolved, request.attachment))
+                notes += [resolved.note] if resolved.note else []
         if not found:
-            for service, package in detected(packages, self._templates).items():
-                item, _ = wanted(service, self._templates)
-                found[item.attachment] = item
-                notes.append(f"{service}:{item.plan.name} attached: the app requires {package}. app.json can say so.")
-        return Wishes(tuple(found.values()), tuple(notes))
+            for service, package in detect(packages, self._templates):
+                found.append(Wanted(resolve(service, self._templates)))
+                notes.append(f"{found[-1].plan} attached, since the app requires {package}.")
+        return Wishes(tuple(found), tuple(notes))
 
     async def ensure(
         self, app: str, requests: Sequence[Wanted], how: Provision, report: Report
     ) -> tuple[Attached, ...]:
         """Start all side by side; one that fails stops the others. Records are kept before a server starts."""
         tasks = []
+        records = [(self._recorded(app, item), item) for item in requests]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._provision(app, item, how, report)) for item in requests]
+                tasks = [group.create_task(self._provision(record, item, how, report)) for record, item in records]
         except BaseException:
             await self.stop(app, kill=True)
             raise
         return tuple(task.result() for task in tasks)
 
-    async def _provision(self, app: str, item: Wanted, how: Provision, report: Report) -> Attached:
+    async def _provision(self, record: AddonRecord, item: Wanted, how: Provision, report: Report) -> Attached:
         since = self._clock.monotonic()
-        plan = f"{item.template.service}:{item.plan.name}"
 
         def tell(state: str, detail: str, names: tuple[str, ...] = ()) -> None:
-            report(AddonProgress(plan, state, detail, since, names))
+            report(AddonProgress(item.plan, state, detail, since, names))
 
         tell("started", "starting")
-        record = self._record(app, item)
         servers = self._servers[how.backend]
-        suffix = f"-fresh-{uuid.uuid4().hex[:8]}" if how.fresh else ""
-        request = ServerRequest(
-            app=app,
-            addon=record.name + suffix,
-            template=item.template,
-            plan=item.plan,
-            credentials=record.credentials,
-            volume=record.volume + suffix,
-            tls=how.tls,
-            throwaway=how.fresh,
-            images=how.images,
-            image_prefix=how.image_prefix,
-        )
-        self._running.setdefault(app, []).append((servers, request.addon))
+        request = _request(record, item, how)
+        self._running.setdefault(record.app, []).append((servers, request.addon))
         try:
             server = await servers.start(request, lambda phase: tell("progress", phase))
         except MachineError:
             tell("failed", "")
             raise
-        values = config_vars(item.template, record.attachment, _access(record.credentials, server, tls=how.tls))
+        address = Address(
+            user=record.credentials.user,
+            password=record.credentials.password,
+            database=record.credentials.database,
+            host=server.host,
+            port=server.port,
+            tls_port=server.tls_port,
+        )
+        values = config_vars(item.resolved.template, record.attachment, address, tls=how.tls)
         tell("done", server.detail, tuple(values))
         return Attached(record, server, values)
 
-    def _record(self, app: str, item: Wanted) -> AddonRecord:
-        for record in self._store.addons(app):
-            if record.attachment == item.attachment:
-                return record
-        user, password, database = new_credentials(item.template, self._random)
-        name = made_up(item.template.prefix, self._random)
+    def _recorded(self, app: str, item: Wanted) -> AddonRecord:
+        """The add-on's record, kept before its server starts, so that nothing half made is forgotten."""
+        if item.record is not None:
+            return item.record
+        template = item.resolved.template
+        taken = self._store.addons(app)
+        attachment = item.attachment or attachment_name(template, {have.attachment for have in taken}, self._random)
+        name = resource_name(template, {have.name for have in taken}, self._random)
         record = AddonRecord(
             id=str(uuid.uuid4()),
             name=name,
             app=app,
-            service=item.template.service,
-            plan=item.plan.name,
-            attachment=item.attachment,
+            service=template.name,
+            plan=item.resolved.plan.name,
+            attachment=attachment,
             volume=f"herolocal-{app}-{name}",
-            credentials=Credentials(user, password, database),
+            credentials=Credentials(*make_up(template.credentials, self._random)),
             created_at=self._clock.now(),
         )
         self._store.save_addon(record)
@@ -201,13 +211,22 @@ class Addons:
             self._store.delete_addon(record.name)
 
 
-def _access(credentials: Credentials, server: RunningServer, *, tls: bool) -> Access:
-    return Access(
-        host=server.host,
-        port=server.port,
-        user=credentials.user,
-        password=credentials.password,
-        database=credentials.database,
-        tls=tls,
-        tls_port=server.tls_port,
+def _serves(have: Wanted, asked: Resolved, attachment: str | None) -> bool:
+    """Whether an add-on the app has is the one that is asked for."""
+    return have.resolved.template.name == asked.template.name and attachment in (None, have.attachment)
+
+
+def _request(record: AddonRecord, item: Wanted, how: Provision) -> ServerRequest:
+    suffix = f"-fresh-{uuid.uuid4().hex[:8]}" if how.fresh else ""
+    return ServerRequest(
+        app=record.app,
+        addon=record.name + suffix,
+        template=item.resolved.template,
+        plan=item.resolved.plan,
+        credentials=record.credentials,
+        volume=record.volume + suffix,
+        tls=how.tls,
+        throwaway=how.fresh,
+        images=how.images,
+        image_prefix=how.image_prefix,
     )

@@ -83,6 +83,11 @@ class Apps:
             raise NotFound(f"{record.name} is not running. Start it with `herolocal up` in {record.directory}.")
         return self._running[record.name]
 
+    def tell(self, name: str, text: str) -> None:
+        """A line of herolocal's own in the log of an app that runs."""
+        if name in self._running:
+            self._running[name].logplex.line("heroku", "addons", f"herolocal: {text}")
+
     def start(self, choices: Choices) -> RunningApp:
         """Start the app of a directory, made known the first time; the same request again is the same start.
 
