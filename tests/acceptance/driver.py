@@ -1,6 +1,7 @@
 """Drives the real command in a home of its own, and looks for what it leaves behind."""
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -44,6 +46,7 @@ class Place:
     root: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     environment: Mapping[str, str] = field(default_factory=dict)
+    pass_images: bool = False
 
     @property
     def home(self) -> Path:
@@ -68,7 +71,8 @@ class Place:
 
     def env(self) -> dict[str, str]:
         """What the person's shell exports."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        names = [name for name in os.environ if name.startswith("HEROLOCAL_IMAGE_") and self.pass_images]
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", *names) if name in os.environ}
         return {
             **kept,
             "HOME": str(self.root),
@@ -79,7 +83,9 @@ class Place:
             **self.environment,
         }
 
-    def run(self, *arguments: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, check: bool = True, text: str | None = None, seconds: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end in the project directory."""
         result = subprocess.run(
             self.command(*arguments),
@@ -88,7 +94,7 @@ class Place:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PATIENCE,
+            timeout=seconds,
             input=text,
         )
         if check and result.returncode:
@@ -96,6 +102,42 @@ class Place:
                 f"herolocal {' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}"
             )
         return result
+
+    def run_bytes(self, *arguments: str) -> bytes:
+        """What a command writes, as it is."""
+        command = self.command(*arguments)
+        return subprocess.run(command, cwd=self.project, env=self.env(), capture_output=True, check=True).stdout
+
+    def about(self) -> dict[str, Any]:
+        """What the running platform says of itself."""
+        about: dict[str, Any] = json.loads((self.home / "platform.json").read_text())
+        return about
+
+    @property
+    def ca(self) -> str:
+        """The certificate of the local authority."""
+        return str(self.about()["ca"])
+
+    @property
+    def url(self) -> str:
+        """Where the app's router listens."""
+        (app,) = self.ask("/_herolocal/apps")
+        return f"http://localhost:{app['port']}"
+
+    def ask(self, path: str) -> Any:
+        """A GET to the API."""
+        about = self.about()
+        request = urllib.request.Request(about["url"] + path, headers={"Authorization": f"Bearer {about['token']}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def wait_for_dyno(self, name: str, state: str) -> None:
+        """Until a dyno is in this state, asked again and again."""
+        deadline = time.monotonic() + PATIENCE
+        (app,) = self.ask("/_herolocal/apps")
+        while not any(dyno["name"] == name and dyno["state"] == state for dyno in self.ask(f"/apps/{app['name']}/dynos")):
+            assert time.monotonic() < deadline, f"{name} is not {state}"
+            select.select([], [], [], 0.05)
 
     @contextlib.contextmanager
     def up(self, *arguments: str) -> Iterator["Up"]:
