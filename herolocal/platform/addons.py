@@ -1,78 +1,76 @@
-"""Add-ons of all apps: chosen, provisioned side by side, attached, stopped, and their data forgotten only when asked."""
+"""The add-ons of all apps: which an app wants, where their servers run, and what they put into its config vars."""
 
 import asyncio
+import logging
 import random
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from herolocal.contracts.clock import Clock
 from herolocal.contracts.server import Backend, Credentials, RunningServer, ServerRequest, Servers
 from herolocal.contracts.store import AddonRecord, AddonStore
-from herolocal.errors import EngineUnavailable, MachineError
-from herolocal.model.addon import Address, Resolved, attachment_name, config_vars, detect, make_up, resolve, resource_name
+from herolocal.errors import EngineUnavailable, HerolocalError, UsageError
+from herolocal.model import addon
+from herolocal.model.addon import PlanRequest
 from herolocal.model.catalog import Template
+from herolocal.model.choices import Addons as Asked
 from herolocal.model.manifest import AddonRequest
+
+_WHAT = {Backend.DOCKER: "a container engine", Backend.EMBEDDED: "the embedded servers"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An add-on that an app is to have: recorded already, or to be made under a free name."""
+    """The add-ons an app is to have, and a line for each that somebody should know of."""
 
-    resolved: Resolved
-    attachment: str | None = None
-    record: AddonRecord | None = None
-
-    @property
-    def plan(self) -> str:
-        """`heroku-postgresql:essential-0`."""
-        return f"{self.resolved.template.name}:{self.resolved.plan.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """An add-on whose server runs, and what it gives the app."""
-
-    record: AddonRecord
-    server: RunningServer
-    config_vars: Mapping[str, str]
+    requests: tuple[PlanRequest, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AddonProgress:
-    """One step of provisioning; `state` as in `platform.news`, `since` the monotonic time of its start."""
+    """One step of one add-on's start. `addon` is `heroku-postgresql:essential-0`, `seconds` since its beginning.
 
-    plan: str
-    state: str
-    detail: str
-    since: float
+    `detail` says which server it is once `is_ready`, and `parity` what that server is not.
+    """
+
+    addon: str
+    name: str
+    phase: str
+    seconds: float
+    is_ready: bool = False
+    detail: str = ""
+    parity: str | None = None
     config_vars: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What an app is to have, and what there is to tell of it."""
-
-    requests: tuple[Wanted, ...]
-    notes: tuple[str, ...]
 
 
 Report = Callable[[AddonProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Provision:
-    """How to provision for one `up`. `images` by Compose service name."""
+class Attached:
+    """An add-on whose server runs, and the config vars of its attachment."""
+
+    record: AddonRecord
+    server: RunningServer
+    config_vars: Mapping[str, str]
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How servers are to be started, the same for all add-ons of one start."""
 
     backend: Backend
     fresh: bool
     tls: bool
-    images: Mapping[str, str]
-    image_prefix: str
+    images: Mapping[str, str] = field(default_factory=dict)
+    image_prefix: str = ""
 
 
 class Addons:
-    """The add-ons of one home."""
+    """`random` must be a secret source: passwords come from it."""
 
     def __init__(
         self,
@@ -87,146 +85,230 @@ class Addons:
         self._templates = templates
         self._clock = clock
         self._random = source
-        self._running: dict[str, list[tuple[Servers, str]]] = {}
+        self._running: dict[str, tuple[Attached, ...]] = {}
 
-    def records(self, app: str) -> tuple[AddonRecord, ...]:
-        """The add-ons an app has, running or not."""
-        return self._store.addons(app)
+    # deciding -------------------------------------------------------------------------------------------------------
 
-    async def choose(self, asked: str, sticky: Backend | None, *, fresh: bool) -> Backend | None:
-        """The backend for a start; raises EngineUnavailable when that would show an empty database for a full one."""
-        if asked == "none":
+    async def choose(self, asked: str, sticky: Backend | None, *, fresh: bool = False) -> Backend | None:
+        """Where servers run: None for `none`; an app's data stays where it is, so its choice sticks.
+
+        `auto` without such a choice takes the engine if it answers, else the embedded servers, whether they are
+        installed or not: who needs no add-on needs neither. Raises EngineUnavailable.
+        """
+        wish = Asked(asked)
+        if wish is Asked.NONE:
             return None
-        there = {backend: await servers.describe() for backend, servers in self._servers.items()}
-        if asked == "auto":
-            if sticky is not None and not fresh:
-                return self._still_there(sticky, there)
-            return Backend.DOCKER if there[Backend.DOCKER] else Backend.EMBEDDED
-        backend = Backend(asked)
-        if sticky not in (None, backend) and not fresh:
+        if sticky is not None and not fresh:
+            return await self._stick(wish, sticky)
+        if wish is Asked.AUTO:
+            return Backend.DOCKER if await self._servers[Backend.DOCKER].describe() else Backend.EMBEDDED
+        backend = Backend(wish)
+        if backend is Backend.DOCKER and await self._servers[backend].describe() is None:
             raise EngineUnavailable(
-                f"This app's data lives in {sticky} add-ons, and --addons {backend} would start empty ones. Start with "
-                f"--addons {sticky}, forget the data with `herolocal down --volumes`, or use --fresh for empty throw-away ones."
-            )
-        return self._still_there(backend, there)
-
-    def _still_there(self, backend: Backend, there: Mapping[Backend, str | None]) -> Backend:
-        if there[backend] is None and backend is Backend.DOCKER:
-            raise EngineUnavailable(
-                "This app uses add-ons in containers, and no container engine answers. Start the engine (docker info tells "
-                "whether it runs), or use --addons embedded --fresh for empty throw-away servers without one."
+                "Cannot run add-ons in containers: no container engine answers. Start it (see `docker info`), or run "
+                "with --addons embedded."
             )
         return backend
 
-    def wanted(self, app: str, asked: Sequence[AddonRequest], packages: Collection[str]) -> Wishes:
-        """Recorded ones and app.json's; where nothing declares any, those that the app's packages speak to."""
-        found = []
-        for record in self._store.addons(app):
-            found.append(Wanted(resolve(f"{record.service}:{record.plan}", self._templates), record.attachment, record))
-        notes = []
-        for request in asked:
-            resolved = resolve(request.plan, self._templates)
-            if not any(_serves(have, resolved, request.attachment) for have in found):
-                found.append(Wanted(resolved, request.attachment))
-                notes += [resolved.note] if resolved.note else []
-        if not found:
-            for service, package in detect(packages, self._templates):
-                found.append(Wanted(resolve(service, self._templates)))
-                notes.append(f"{found[-1].plan} attached, since the app requires {package}.")
-        return Wishes(tuple(found), tuple(notes))
+    async def _stick(self, wish: Asked, sticky: Backend) -> Backend:
+        other = Backend.EMBEDDED if sticky is Backend.DOCKER else Backend.DOCKER
+        if wish not in (Asked.AUTO, Asked(sticky)):
+            raise EngineUnavailable(
+                f"Data of this app's add-ons is in {_WHAT[sticky]}, so --addons {wish} would begin with empty ones. "
+                f"To do that beside the data, add --fresh; to forget the data, type `herolocal down --volumes` first."
+            )
+        if sticky is Backend.DOCKER and await self._servers[sticky].describe() is None:
+            raise EngineUnavailable(
+                f"Data of this app's add-ons is in {_WHAT[sticky]}, which does not answer. Start it (see `docker info`), "
+                f"or run with --addons {other} --fresh, which begins with empty ones and keeps the data."
+            )
+        return sticky
+
+    def wanted(self, app: str, declared: Sequence[AddonRequest], packages: Collection[str]) -> Wanted:
+        """What is recorded, and what app.json declares beyond that; where neither says anything, what packages imply.
+
+        Raises UnknownAddon listing what there is.
+        """
+        have = tuple(PlanRequest(item.service, item.plan, item.attachment, item.name) for item in self.records(app))
+        for item in have:
+            addon.resolve(item.service, self._templates)
+        asked, notes = self._declared(declared)
+        requests, more = addon.merge(have, asked)
+        if not requests:
+            detected = addon.detect(packages, self._templates)
+            requests = tuple(PlanRequest(name, self._templates[name].default_plan) for name, _ in detected)
+            more = tuple(f"{name} attached, because the app requires {package}." for name, package in detected)
+        return Wanted(requests, (*notes, *more))
+
+    def _declared(self, declared: Iterable[AddonRequest]) -> tuple[list[PlanRequest], list[str]]:
+        requests, notes = [], []
+        for item in declared:
+            found = addon.resolve(item.plan, self._templates)
+            requests.append(PlanRequest(found.template.name, found.plan.name, item.attachment))
+            if found.note:
+                notes.append(found.note)
+        return requests, notes
+
+    # starting -------------------------------------------------------------------------------------------------------
 
     async def ensure(
-        self, app: str, requests: Sequence[Wanted], how: Provision, report: Report
+        self,
+        app: str,
+        wanted: Sequence[PlanRequest],
+        backend: Backend,
+        *,
+        fresh: bool = False,
+        tls: bool = True,
+        images: Mapping[str, str] | None = None,
+        image_prefix: str = "",
+        report: Report = lambda _progress: None,
     ) -> tuple[Attached, ...]:
-        """Start all side by side; one that fails stops the others. Records are kept before a server starts."""
+        """Record what is new, and start all servers side by side; when one fails, the others are stopped again.
+
+        Raises MachineError's children of the one that failed first.
+        """
+        way = Way(backend, fresh, tls, images or {}, image_prefix)
+        records = self._record(app, wanted)
         tasks = []
-        records = [(self._recorded(app, item), item) for item in requests]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._provision(record, item, how, report)) for record, item in records]
-        except BaseException:
-            await self.stop(app, kill=True)
-            raise
-        return tuple(task.result() for task in tasks)
+                tasks = [group.create_task(self._start(record, way, report)) for record in records]
+        except BaseException as error:
+            await self._undo(records, backend)
+            if (first := _first(error)) is error:
+                raise
+            raise first from error
+        self._running[app] = tuple(task.result() for task in tasks)
+        return self._running[app]
 
-    async def _provision(self, record: AddonRecord, item: Wanted, how: Provision, report: Report) -> Attached:
-        since = self._clock.monotonic()
+    def _record(self, app: str, wanted: Sequence[PlanRequest]) -> list[AddonRecord]:
+        """The record of each request; new ones are saved before anything is started, so that no data is orphaned."""
+        known = {record.name: record for record in self.records(app)}
+        records = []
+        for request in wanted:
+            record = known.get(request.name or "")
+            if record is None:
+                record = self._make(app, request, [*known.values()])
+                self._store.save_addon(record)
+                known[record.name] = record
+            records.append(record)
+        return records
 
-        def tell(state: str, detail: str, names: tuple[str, ...] = ()) -> None:
-            report(AddonProgress(item.plan, state, detail, since, names))
-
-        tell("started", "starting")
-        servers = self._servers[how.backend]
-        request = _request(record, item, how)
-        self._running.setdefault(record.app, []).append((servers, request.addon))
-        try:
-            server = await servers.start(request, lambda phase: tell("progress", phase))
-        except MachineError:
-            tell("failed", "")
-            raise
-        address = Address(
-            user=record.credentials.user,
-            password=record.credentials.password,
-            database=record.credentials.database,
-            host=server.host,
-            port=server.port,
-            tls_port=server.tls_port,
-        )
-        values = config_vars(item.resolved.template, record.attachment, address, tls=how.tls)
-        tell("done", server.detail, tuple(values))
-        return Attached(record, server, values)
-
-    def _recorded(self, app: str, item: Wanted) -> AddonRecord:
-        """The add-on's record, kept before its server starts, so that nothing half made is forgotten."""
-        if item.record is not None:
-            return item.record
-        template = item.resolved.template
-        taken = self._store.addons(app)
-        attachment = item.attachment or attachment_name(template, {have.attachment for have in taken}, self._random)
-        name = resource_name(template, {have.name for have in taken}, self._random)
-        record = AddonRecord(
-            id=str(uuid.uuid4()),
+    def _make(self, app: str, request: PlanRequest, known: Collection[AddonRecord]) -> AddonRecord:
+        template = self._templates[request.service]
+        attachments = {record.attachment for record in known}
+        attachment = request.attachment or addon.attachment_name(template, attachments, self._random)
+        if attachment in attachments:
+            raise UsageError(f"app.json asks for two attachments named {attachment}. Give one another name with `as`.")
+        name = addon.resource_name(template, {record.name for record in known}, self._random)
+        return AddonRecord(
+            id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             name=name,
             app=app,
             service=template.name,
-            plan=item.resolved.plan.name,
+            plan=request.plan,
             attachment=attachment,
-            volume=f"herolocal-{app}-{name}",
-            credentials=Credentials(*make_up(template.credentials, self._random)),
+            volume=name,
+            credentials=Credentials(*addon.make_up(template.credentials, self._random)),
             created_at=self._clock.now(),
         )
-        self._store.save_addon(record)
-        return record
 
-    async def stop(self, app: str, *, kill: bool) -> None:
-        """Stop an app's servers; data stays."""
-        running = self._running.pop(app, [])
-        await asyncio.gather(*(servers.stop(addon, kill=kill) for servers, addon in running))
+    async def _start(self, record: AddonRecord, way: Way, report: Report) -> Attached:
+        since = self._clock.monotonic()
+        names = addon.config_var_names(self._templates[record.service], record.attachment)
+        step = AddonProgress(f"{record.service}:{record.plan}", record.name, "", 0.0, config_vars=names)
 
-    async def forget(self, app: str, backend: Backend | None) -> None:
-        """Remove the data of an app's add-ons, and the add-ons themselves; its servers must be stopped."""
-        for record in self._store.addons(app):
-            if backend is not None:
-                await self._servers[backend].forget(record.volume)
+        def progress(phase: str) -> None:
+            report(replace(step, phase=phase, seconds=self._clock.monotonic() - since))
+
+        request = self._request(record, way)
+        server = await self._servers[way.backend].start(request, progress)
+        seconds = self._clock.monotonic() - since
+        report(replace(step, phase="ready", seconds=seconds, is_ready=True, detail=server.detail, parity=server.parity))
+        return Attached(record, server, _config_vars(request, record.attachment, server), way.backend)
+
+    def _request(self, record: AddonRecord, way: Way) -> ServerRequest:
+        found = addon.resolve(f"{record.service}:{record.plan}", self._templates)
+        volume = f"{record.volume}-fresh-{self._random.getrandbits(32):08x}" if way.fresh else record.volume
+        return ServerRequest(
+            app=record.app,
+            addon=record.name,
+            template=found.template,
+            plan=found.plan,
+            credentials=record.credentials,
+            volume=volume,
+            tls=way.tls,
+            throwaway=way.fresh,
+            images=way.images,
+            image_prefix=way.image_prefix,
+        )
+
+    async def _undo(self, records: Iterable[AddonRecord], backend: Backend) -> None:
+        """Stop what was started; what had not got so far has cleaned up after itself."""
+        await self._stop_all(((record.name, backend) for record in records), kill=True)
+
+    # what there is --------------------------------------------------------------------------------------------------
+
+    def records(self, app: str) -> tuple[AddonRecord, ...]:
+        """The add-ons of an app, oldest first, running or not."""
+        return self._store.addons(app)
+
+    def running(self, app: str) -> tuple[Attached, ...]:
+        """Those whose servers run."""
+        return self._running.get(app, ())
+
+    # stopping -------------------------------------------------------------------------------------------------------
+
+    async def stop(self, app: str, *, kill: bool = False) -> None:
+        """Stop an app's servers, data stays. A server that cannot be stopped is logged: the next start reaps it."""
+        attached = self._running.pop(app, ())
+        await self._stop_all(((item.record.name, item.backend) for item in attached), kill=kill)
+
+    async def _stop_all(self, names: Iterable[tuple[str, Backend]], *, kill: bool) -> None:
+        async with asyncio.TaskGroup() as group:
+            for name, backend in names:
+                group.create_task(self._stop_one(name, backend, kill=kill))
+
+    async def _stop_one(self, name: str, backend: Backend, *, kill: bool) -> None:
+        try:
+            await self._servers[backend].stop(name, kill=kill)
+        except HerolocalError as error:
+            logging.getLogger("herolocal").warning("stopping %s: %s", name, error)
+
+    async def forget(self, app: str, backend: Backend | None = None) -> None:
+        """Stop the servers, remove their data and the records. `backend` says where the data is; None: look everywhere.
+
+        Raises EngineUnavailable when the data is with an engine that does not answer; nothing is forgotten then.
+        """
+        await self.stop(app, kill=True)
+        backends = [backend] if backend is not None else [item for item in Backend if item in self._servers]
+        for record in self.records(app):
+            for place in backends:
+                if backend is not None or await self._servers[place].describe():
+                    await self._servers[place].forget(record.volume)
             self._store.delete_addon(record.name)
 
+    async def reap(self) -> int:
+        """Remove what a killed platform of this home left running; returns how many servers that were."""
+        count = 0
+        for servers in self._servers.values():
+            try:
+                count += await servers.reap()
+            except EngineUnavailable as error:
+                logging.getLogger("herolocal").info("looking for leftovers: %s", error)
+        return count
 
-def _serves(have: Wanted, asked: Resolved, attachment: str | None) -> bool:
-    """Whether an add-on the app has is the one that is asked for."""
-    return have.resolved.template.name == asked.template.name and attachment in (None, have.attachment)
+
+def _config_vars(request: ServerRequest, attachment: str, server: RunningServer) -> dict[str, str]:
+    who = request.credentials
+    address = addon.Address(who.user, who.password, who.database, server.host, server.port, server.tls_port)
+    return addon.config_vars(request.template, attachment, address, tls=request.tls)
 
 
-def _request(record: AddonRecord, item: Wanted, how: Provision) -> ServerRequest:
-    suffix = f"-fresh-{uuid.uuid4().hex[:8]}" if how.fresh else ""
-    return ServerRequest(
-        app=record.app,
-        addon=record.name + suffix,
-        template=item.resolved.template,
-        plan=item.resolved.plan,
-        credentials=record.credentials,
-        volume=record.volume + suffix,
-        tls=how.tls,
-        throwaway=how.fresh,
-        images=how.images,
-        image_prefix=how.image_prefix,
-    )
+def _first(error: BaseException) -> BaseException:
+    """The first error of ours in a group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for item in error.exceptions:
+            if isinstance(found := _first(item), HerolocalError):
+                return found
+    return error
