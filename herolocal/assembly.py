@@ -1,6 +1,5 @@
 """Builds a platform from a home directory: the only module that knows both the machine's side and Heroku's."""
 
-import asyncio
 import os
 import random
 import uuid
@@ -87,7 +86,7 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     running.append(apps)
     await CopyIsolation(home).reap()
     if any(app.backend for app in store.apps()):
-        await asyncio.gather(docker.reap(), embedded.reap())
+        await addons.reap()
     return Platform(apps, store, listeners, ports, authority, home_id)
 
 

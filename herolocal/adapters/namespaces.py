@@ -62,7 +62,7 @@ class NamespaceIsolation:
     async def fill(self, dyno_id: str, slug: SlugTree) -> Workspace:
         directory = self._home / dyno_id
         await asyncio.get_running_loop().run_in_executor(None, _fill, directory)
-        return Workspace(dyno_id, slug, directory, Path("/app"), Path("/tmp"))  # noqa: S108 - the dyno's own
+        return Workspace(dyno_id, slug, directory, Path("/app"), Path("/tmp"))
 
     async def changes(self, workspace: Workspace) -> tuple[Change, ...]:
         return await asyncio.get_running_loop().run_in_executor(None, _changes, workspace)
@@ -157,7 +157,7 @@ def probe(home: Path) -> ProbeResult:
             os.chown(slug / "lower", *owner)
         slug.chmod(0o755)
         _fill(directory / "dyno")
-        workspace = Workspace("probe", SlugTree(slug), directory / "dyno", Path("/app"), Path("/tmp"))  # noqa: S108
+        workspace = Workspace("probe", SlugTree(slug), directory / "dyno", Path("/app"), Path("/tmp"))
         return _try(workspace)
     finally:
         scratch.remove(directory)

@@ -241,7 +241,12 @@ def _prefixes(path: str, environments: list[Path]) -> tuple[Path, ...]:
 
 def _outside(path: list[Path], environments: list[Path]) -> Iterator[Path]:
     for directory in path:
-        if directory.name != "bin" or directory in _SYSTEM or directory.is_relative_to("/usr") or not _is_dir(directory):
+        if (
+            directory.name != "bin"
+            or directory in _SYSTEM
+            or directory.is_relative_to("/usr")
+            or not _is_dir(directory)
+        ):
             continue
         yield directory.parent
         for name in ("python3", "python", "node", "ruby"):

@@ -78,7 +78,7 @@ class SqliteStore:
                 f"{len(MIGRATIONS)}). Update herolocal, or set HEROLOCAL_HOME to another directory."
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")  # noqa: S608 - our own
+            self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -117,7 +117,7 @@ def classify(path: str, head: bytes) -> Kind:
     tests = (
         (name.endswith((".pyc", ".pyo")), Kind.BYTECODE),
         (bool(folders & _CACHE_DIRECTORIES) or name.endswith(_CACHE_FILES), Kind.CACHE),
-        (path.startswith("/tmp/"), Kind.TEMPORARY),  # noqa: S108 - the dyno's own
+        (path.startswith("/tmp/"), Kind.TEMPORARY),
         (name.endswith((".mo", ".qm")), Kind.TRANSLATION),
         (".log" in name or bool(folders & {"log", "logs"}), Kind.LOG),
         (bool(folders & _UPLOAD_DIRECTORIES) or name.endswith(_UPLOADED) or head.startswith(_IMAGES), Kind.UPLOAD),

@@ -21,7 +21,7 @@ from herolocal.model.limits import RELEASE_SIZE, RELEASE_TIMEOUT
 from herolocal.model.loss import Wipe, shared_nothing_hints
 from herolocal.model.manifest import Manifest
 from herolocal.model.release import Release, deploy_description
-from herolocal.platform.addons import AddonProgress, Attached, Provision
+from herolocal.platform.addons import AddonProgress, Attached
 from herolocal.platform.dynos.life import Life, Machine, Role, RunnableRelease
 from herolocal.platform.dynos.manager import DynoManager, next_one_off_name
 from herolocal.platform.logplex import Logplex, Session
@@ -264,7 +264,7 @@ class RunningApp:
 
     async def _attach(self, project: Project) -> tuple[Attached, ...]:
         addons = self._means.addons
-        backend = await addons.choose(self.choices.addons, self.record.backend, fresh=self.choices.fresh)
+        backend = await addons.choose(str(self.choices.addons), self.record.backend, fresh=self.choices.fresh)
         if backend is None:
             return ()
         wanted = addons.wanted(self.record.name, project.manifest.addons, project.packages)
@@ -275,22 +275,30 @@ class RunningApp:
         if backend is not self.record.backend and not self.choices.fresh:
             self.record = replace(self.record, backend=backend)
             self._means.state.save_app(self.record)
-        how = Provision(
-            backend=backend,
-            fresh=self.choices.fresh,
-            tls=self.choices.addon_tls,
-            images=self.choices.images,
-            image_prefix=self.choices.caller.get("HEROLOCAL_IMAGE_PREFIX", ""),
-        )
-        attached = await addons.ensure(self.record.name, wanted.requests, how, self._told_of_addon)
-        for parity in (item.server.parity for item in attached):
-            if parity:
-                self.news.note(parity)
-        return attached
+        since = self._means.clock.monotonic()
+        for request in wanted.requests:
+            self.news.step(Step("addons", f"{request.service}:{request.plan}"), "started")
+        try:
+            return await addons.ensure(
+                self.record.name,
+                wanted.requests,
+                backend,
+                fresh=self.choices.fresh,
+                tls=self.choices.addon_tls,
+                images=self.choices.images,
+                image_prefix=self.choices.caller.get("HEROLOCAL_IMAGE_PREFIX", ""),
+                report=lambda progress: self._told_of_addon(progress, since),
+            )
+        except HerolocalError:
+            self.news.step(Step("addons", "add-ons"), "failed")
+            raise
 
-    def _told_of_addon(self, progress: AddonProgress) -> None:
-        step = Step("addons", progress.plan, progress.detail, ", ".join(progress.config_vars))
-        self.news.step(step, progress.state, progress.since)
+    def _told_of_addon(self, progress: AddonProgress, since: float) -> None:
+        detail = progress.detail if progress.is_ready else progress.phase
+        step = Step("addons", progress.addon, detail, ", ".join(progress.config_vars))
+        self.news.step(step, "done" if progress.is_ready else "progress", since)
+        if progress.is_ready and progress.parity:
+            self.news.note(progress.parity)
 
     # the release ----------------------------------------------------------------------------------------------------
 

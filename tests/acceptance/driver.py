@@ -135,7 +135,9 @@ class Place:
         """Until a dyno is in this state, asked again and again."""
         deadline = time.monotonic() + PATIENCE
         (app,) = self.ask("/_herolocal/apps")
-        while not any(dyno["name"] == name and dyno["state"] == state for dyno in self.ask(f"/apps/{app['name']}/dynos")):
+        while not any(
+            dyno["name"] == name and dyno["state"] == state for dyno in self.ask(f"/apps/{app['name']}/dynos")
+        ):
             assert time.monotonic() < deadline, f"{name} is not {state}"
             select.select([], [], [], 0.05)
 

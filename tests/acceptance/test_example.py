@@ -50,7 +50,9 @@ def test_people_work_with_it_and_a_restart_takes_the_upload_only(example: tuple[
     place.run("restart", "web")
     place.wait_for_dyno("web.1", "up")
     lost = [loss for loss in json.loads(place.run("lost", "--json").stdout) if loss["real"]]
-    assert [(loss["path"], loss["kind"], loss["dyno"]) for loss in lost] == [(path.removeprefix("/"), "upload", "web.1")]
+    assert [(loss["path"], loss["kind"], loss["dyno"]) for loss in lost] == [
+        (path.removeprefix("/"), "upload", "web.1")
+    ]
     assert place.run_bytes("lost", "show", "web.1", lost[0]["path"]) == PNG
     assert visitor.get(path).status == 404
     assert [seen.body for seen in visitor.search("ephemeral")] == ["the ephemeral filesystem forgets"]
@@ -91,7 +93,9 @@ def test_the_servers_want_tls_and_the_password(example: tuple[Place, str, str]) 
     database = values["DATABASE_URL"]
     assert psql(f"{database}?sslmode=require") == "1"
     assert "no encryption" in psql(f"{database}?sslmode=disable")
-    assert "password authentication failed" in psql(re.sub(r":p[0-9a-f]{64}@", ":wrong@", database) + "?sslmode=require")
+    assert "password authentication failed" in psql(
+        re.sub(r":p[0-9a-f]{64}@", ":wrong@", database) + "?sslmode=require"
+    )
     assert values["REDIS_URL"].startswith("rediss://")
     search = values["SEARCHBOX_URL"]
     assert get_with_password(f"{search}/_cluster/health") == "200"

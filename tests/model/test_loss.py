@@ -7,7 +7,9 @@ import pytest
 from herolocal.model.loss import Kind, Wipe, Written, by_weight, classify, loss_of, shared_nothing_hints
 
 SQLITE = b"SQLite format 3\0rest"
-WIPE = Wipe("blog", "web.1", "id", 3, "restart", datetime(2026, 1, 1, tzinfo=UTC), "flask translate compile; gunicorn a:b")
+WIPE = Wipe(
+    "blog", "web.1", "id", 3, "restart", datetime(2026, 1, 1, tzinfo=UTC), "flask translate compile; gunicorn a:b"
+)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,10 @@ def test_what_the_procfile_makes_anew_is_no_real_loss() -> None:
 
 def test_the_database_that_is_attached_is_named() -> None:
     wipe = Wipe("a", "web.1", "i", 1, "stop", WIPE.at, attached=("heroku-postgresql",))
-    assert loss_of(Written("app.db", 1, "created", SQLITE), wipe).advice == "use DATABASE_URL (heroku-postgresql is attached)"
+    assert (
+        loss_of(Written("app.db", 1, "created", SQLITE), wipe).advice
+        == "use DATABASE_URL (heroku-postgresql is attached)"
+    )
 
 
 def test_real_losses_stand_first() -> None:
@@ -49,5 +54,7 @@ def test_real_losses_stand_first() -> None:
 
 
 def test_what_one_web_dyno_wrote_and_another_cannot_see_is_pointed_out() -> None:
-    hints = shared_nothing_hints({"web.1": [Written("uploads/a.png", 1, "created")], "web.2": [Written("x.pyc", 1, "created")]})
+    hints = shared_nothing_hints(
+        {"web.1": [Written("uploads/a.png", 1, "created")], "web.2": [Written("x.pyc", 1, "created")]}
+    )
     assert [(hint.path, "web.2 cannot see it" in hint.text) for hint in hints] == [("uploads/a.png", True)]

@@ -34,7 +34,10 @@ def test_what_it_asks_for_is_read_and_the_rest_is_named() -> None:
         ('{"env": {"A": 1}}', "env.A must be an object, not a number"),
         ('{"env": {"A": {"value": 1}}}', "env.A.value must be a string, not a number"),
         ('{"env": {"A": {"generator": "x"}}}', "env.A.generator must be `secret`"),
-        ('{"formation": {"web": {"quantity": "2"}}}', "formation.web.quantity must be a whole number from 0, not a string"),
+        (
+            '{"formation": {"web": {"quantity": "2"}}}',
+            "formation.web.quantity must be a whole number from 0, not a string",
+        ),
         ('{"formation": {"web": {"size": "huge"}}}', "formation.web.size: No such dyno size"),
         ('{"addons": {}}', "addons must be a list, not an object"),
         ('{"addons": [1]}', r"addons\[0\] must be an object"),

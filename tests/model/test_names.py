@@ -10,7 +10,14 @@ from herolocal.model.names import app_name_for, check_app_name, check_config_var
 
 @pytest.mark.parametrize(
     ("directory", "name"),
-    [("microblog", "microblog"), ("My Blog", "my-blog"), ("2048", "app-2048"), ("é", "app"), ("x", "x00"), ("a" * 40, "a" * 30)],
+    [
+        ("microblog", "microblog"),
+        ("My Blog", "my-blog"),
+        ("2048", "app-2048"),
+        ("é", "app"),
+        ("x", "x00"),
+        ("a" * 40, "a" * 30),
+    ],
 )
 def test_a_directory_gives_a_legal_name(directory: str, name: str) -> None:
     assert check_app_name(app_name_for(directory, ())) == name
