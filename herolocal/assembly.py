@@ -110,14 +110,14 @@ def _isolation(home: Path) -> Callable[[Isolation], Isolated]:
         (result,) = found
         if asked is Isolation.NAMESPACE and not result.available:
             raise IsolationUnavailable(
-                f"--isolation namespace was asked for, and this machine refuses it: {result.reason}. Use --isolation copy."
+                f"--isolation namespace was asked for, and this machine refuses it: {result.reason}. "
+                "Use --isolation copy."
             )
         if asked is Isolation.COPY or not result.available:
             return _copy(home, "" if asked is Isolation.COPY else f" (no namespaces here: {result.reason})")
         isolation = NamespaceIsolation(home)
-        return Isolated(
-            IsolationMode.NAMESPACE, isolation, isolation, "Dynos are isolated by namespaces: /app, /tmp, processes."
-        )
+        note = "Dynos are isolated by namespaces: /app, /tmp, processes."
+        return Isolated(IsolationMode.NAMESPACE, isolation, isolation, note)
 
     return isolate
 
@@ -126,7 +126,7 @@ def _copy(home: Path, why: str) -> Isolated:
     isolation = CopyIsolation(home)
     user = " as root" if os.geteuid() == 0 else ""
     note = (
-        f"Dynos run in copies of the slug{user}{why}; not isolated: /app is a scratch directory, /tmp, processes and your "
-        "files are shared."
+        f"Dynos run in copies of the slug{user}{why}; not isolated: /app is a scratch directory, /tmp, processes and "
+        "your files are shared."
     )
     return Isolated(IsolationMode.COPY, isolation, isolation, note)

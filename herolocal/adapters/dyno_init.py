@@ -1,9 +1,10 @@
 """The root of every dyno's process tree: starts the command, reaps orphans, signals all, lets nothing survive.
 
-A script of the standard library alone, run as `python -S -I dyno_init.py SPEC-FD CONTROL-FD`. In namespace mode it first
-makes the dyno's mounts and becomes PID 1 of a PID namespace; in copy mode it is a child subreaper. The platform holds the
-other end of the control socket: a byte `T`, `K` or `H` asks for SIGTERM, SIGKILL or SIGHUP to every process; end of file,
-which is the platform's end however it came, kills everything at once. The command's status is this script's own.
+A script of the standard library alone, run as `python -S -I dyno_init.py SPEC-FD CONTROL-FD`. In namespace mode it
+first makes the dyno's mounts and becomes PID 1 of a PID namespace; in copy mode it is a child subreaper. The platform
+holds the other end of the control socket: a byte `T`, `K` or `H` asks for SIGTERM, SIGKILL or SIGHUP to every process;
+end of file, which is the platform's end however it came, kills everything at once. The command's status is this
+script's own.
 """
 
 from __future__ import annotations

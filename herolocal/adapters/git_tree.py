@@ -11,6 +11,15 @@ from herolocal.errors import BuildFailed
 from herolocal.model.slug import gitignored, slugignored
 
 _SEPARATOR = b"\0"
+# Nothing of the person's own configuration may change what git says; a checkout of another owner is read all the same.
+_ENVIRONMENT = {
+    "PATH": os.defpath,
+    "HOME": "/nonexistent",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+}
 
 
 class GitTree:
@@ -30,7 +39,7 @@ async def _git(git: str, directory: Path, *arguments: str) -> bytes | None:
     process = await asyncio.create_subprocess_exec(
         git, "-C", str(directory), "-c", "core.quotepath=off", *arguments,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={"PATH": os.defpath, "HOME": "/nonexistent", "GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"},
+env=_ENVIRONMENT,
     )  # fmt: skip
     output, _ = await process.communicate()
     return output if process.returncode == 0 else None

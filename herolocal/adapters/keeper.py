@@ -1,9 +1,9 @@
 """Keeps nothing alive and lets nothing survive: the platform's parent, which kills every descendant when it ends.
 
-A script of the standard library alone: `python -S -I keeper.py -- COMMAND…`. It is a child subreaper, so that whatever a
-dyno or a server detached becomes its child; when the command has ended, however it came, each of them gets SIGKILL. The
-command carries a parent-death signal on the keeper. Where there is no subreaper (macOS, untested) it kills the
-command's process group only.
+A script of the standard library alone: `python -S -I keeper.py -- COMMAND…`. It is a child subreaper, so that
+whatever a dyno or a server detached becomes its child; when the command has ended, however it came, each of them gets
+SIGKILL. The command carries a parent-death signal on the keeper. Where there is no subreaper (macOS, untested) it kills
+the command's process group only.
 """
 
 import ctypes

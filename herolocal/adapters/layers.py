@@ -1,7 +1,7 @@
 """Dependency layers: one read-only directory for each (interpreter, package manager, lock), shared by all slugs.
 
-A layer holds `.heroku/python`, a virtual environment whose scripts find their interpreter beside themselves, so the same
-layer serves /app in a namespace and a link in a copy; and the `.profile.d` scripts of Heroku's Python buildpack.
+A layer holds `.heroku/python`, a virtual environment whose scripts find their interpreter beside themselves, so the
+same layer serves /app in a namespace and a link in a copy; and the `.profile.d` scripts of Heroku's Python buildpack.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Layers:
         return Plan(key, manager, interpreter, source.directory, summary, notes)
 
     async def install(self, plan: Plan, options: BuildOptions, on_line: OnLine) -> tuple[Path, bool]:
-        """The layer's directory, and whether it was there already; raises DependenciesFailed. Two builds of one key make one."""
+        """The layer's directory, and whether it was there; two builds of a key make one. Raises DependenciesFailed."""
         layer = self._layers / plan.key
         if layer.exists():
             return layer, True

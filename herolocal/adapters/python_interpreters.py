@@ -35,8 +35,8 @@ def choose(asked: PythonRequest, options: BuildOptions) -> tuple[Interpreter, tu
     own = _own()
     if not asked.minor:
         note = (
-            f"No Python version was specified; using Python {own.minor}, which runs herolocal. Heroku would use its own "
-            f"default: write {own.minor} into .python-version."
+            f"No Python version was specified; using Python {own.minor}, which runs herolocal. Heroku would use "
+            f"its own default: write {own.minor} into .python-version."
         )
         return own, (note,)
     found = [own, *_on(options.caller.get("PATH", ""), options.caller.get("HOME", ""))]

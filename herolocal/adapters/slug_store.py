@@ -56,7 +56,7 @@ class SlugStore:
     def _without_layer(
         self, source: Source, options: BuildOptions, directory: Path, checksum: str, size: int, notes: tuple[str, ...]
     ) -> BuiltSlug:
-        """No package file that herolocal builds, or `--no-build`: the caller's environment, and what git ignores of it."""
+        """No package file that herolocal builds, or `--no-build`: the caller's environment, ignored dependencies."""
         found = [name for name in _DEPENDENCIES if (source.directory / name).is_dir()]
         said = (
             "Nothing was built: dynos run in your shell's environment"

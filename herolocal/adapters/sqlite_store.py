@@ -75,10 +75,10 @@ class SqliteStore:
         if version > len(MIGRATIONS):
             raise StoreFailed(
                 f"The state of herolocal was written by a newer version (schema {version}, this one knows "
-                f"{len(MIGRATIONS)}). Update herolocal, or set HEROLOCAL_HOME to another directory."
+                f"{len(MIGRATIONS)}). Install that version, or name another directory as HEROLOCAL_HOME."
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
+            self._db.executescript("".join(("BEGIN;", script, f"PRAGMA user_version={number};", "COMMIT;")))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build. `caller` is the caller's environment: PATH for interpreters and tools, pip's and proxies' settings."""
+    """How to build. `caller` is the caller's environment: PATH for interpreters and tools, pip's and proxy settings."""
 
     caller: Mapping[str, str] = field(default_factory=dict)
     install: bool = True

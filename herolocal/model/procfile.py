@@ -29,7 +29,7 @@ def parse(text: str, file: str = "Procfile") -> Procfile:
         type_, command = _entry(line, f"{file}:{number}")
         if type_ in seen:
             raise InvalidProcfile(
-                f"{file}:{number}: the process type `{type_}` is there already, on line {seen[type_]}. Keep one of them."
+                f"{file}:{number}: the process type `{type_}` is there already, on line {seen[type_]}. Keep one."
             )
         commands[type_], seen[type_] = command, number
     return Procfile(commands)

@@ -39,7 +39,7 @@ class Web:
         )
 
     def open(self, asked: int | None, remembered: int | None, group: asyncio.TaskGroup) -> str | None:
-        """Listen: on the port asked for, or fail; else on the remembered one or the next free. Returns who was in the way."""
+        """Listen on the port asked for, or fail; else on the remembered one or the next free. Returns who held that."""
         note = None
         if asked is not None:
             sockets = self._means.listeners.bind(asked)

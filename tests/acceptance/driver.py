@@ -289,9 +289,9 @@ class Up:
         """The pid of the Python process (setpriv and the like exec it; setsid --wait does not)."""
         for process in (psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                if "herolocal" in process.cmdline() and "up" in process.cmdline():
-                    if process.name().startswith("python"):
-                        return process.pid
+                words = process.cmdline()
+                if "herolocal" in words and "up" in words and process.name().startswith("python"):
+                    return process.pid
         return self.process.pid
 
     def end(self) -> int:

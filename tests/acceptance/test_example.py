@@ -25,10 +25,8 @@ def example(request: pytest.FixtureRequest) -> Iterator[tuple[Place, str, str]]:
     backend, isolation = request.param
     with make_place(me()) as place:
         place.pass_images = True
-        out = place.run(
-            "demo", str(place.project), "-d", "--wait", "--timeout", "400", "--addons", backend, "--isolation", isolation,
-            seconds=500,
-        ).stdout  # fmt: skip
+        how = ("--timeout", "400", "--addons", backend, "--isolation", isolation)
+        out = place.run("demo", str(place.project), "-d", "--wait", *how, seconds=500).stdout
         yield place, backend, re.findall(r"http://localhost:\d+", out)[-1]
         place.run("down", "--volumes")
         place.wait_until_gone()

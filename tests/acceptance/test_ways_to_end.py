@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ if trouble == "daemon":
             os.closerange(0, 3)
             os.execvp("sleep", ["sleep", "600"])
         os._exit(0)
-http.server.ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), http.server.SimpleHTTPRequestHandler).serve_forever()
+address = ("0.0.0.0", int(os.environ["PORT"]))
+http.server.ThreadingHTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
 """
 WORKER = "import time\nopen('notes.txt', 'w').write('x')\nwhile True: time.sleep(3600)\n"
 
@@ -91,11 +93,6 @@ def down(up: Up) -> int:
     return up.end()
 
 
-def kill_keeper_and_platform(up: Up) -> int:
-    _kill(up.place, "keeper.py")
-    return up.end()
-
-
 def _kill(place: Place, word: str, not_in: str = "\n") -> None:
     """SIGKILL to the one process of this place with `word` among its arguments."""
     for process in place.processes():
@@ -149,9 +146,9 @@ def test_nothing_survives(way: Way, mode: str, person: Person, survivors: "Table
             row = (len(place.processes()), int(is_listening(port)), len(place.mounts()))
         place.run("lost")  # the next start of a platform clears what a kill left on the disk
         place.wait_until_gone()
-        row = (*row, len(place.scratch()))
-        survivors.add((way.name, mode, place.person.name, *row))
-        assert row == (0, 0, 0, 0)
+        left = (*row, len(place.scratch()))
+        survivors.add((way.name, mode, place.person.name, *left))
+        assert left == (0, 0, 0, 0)
         assert code == way.code, up.output
 
 
@@ -178,4 +175,4 @@ def survivors(request: pytest.FixtureRequest) -> Iterator[Table]:
     yield table
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        print("\n" + table.text())
+        sys.stdout.write(f"\n{table.text()}\n")

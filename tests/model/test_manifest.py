@@ -1,5 +1,6 @@
 """What app.json may ask for, and how a mistake in it is named."""
 
+import json
 import random
 
 import pytest
@@ -11,10 +12,14 @@ from herolocal.model.manifest import AddonRequest, parse, values
 
 
 def test_what_it_asks_for_is_read_and_the_rest_is_named() -> None:
-    found = parse(
-        '{"name": "blog", "env": {"A": "1", "B": {"required": false}, "S": {"generator": "secret"}}, "stack": "heroku-24",'
-        ' "formation": {"web": {"quantity": 2, "size": "standard-1x"}}, "addons": ["x:y", {"plan": "z", "as": "OTHER"}]}'
-    )
+    text = {
+        "name": "blog",
+        "env": {"A": "1", "B": {"required": False}, "S": {"generator": "secret"}},
+        "stack": "heroku-24",
+        "formation": {"web": {"quantity": 2, "size": "standard-1x"}},
+        "addons": ["x:y", {"plan": "z", "as": "OTHER"}],
+    }
+    found = parse(json.dumps(text))
     assert found.formation == (FormationRow("web", 2, size_named("Standard-1X")),)
     assert found.addons == (AddonRequest("x:y"), AddonRequest("z", "OTHER"))
     assert found.unhonored == ("stack",)

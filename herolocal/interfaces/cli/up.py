@@ -18,7 +18,10 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 _OUTPUT_CLOSED = 141
 _TIMED_OUT = 1
 _PASSED = ("PATH", "HOME", "USER", "CI")
-_PASSED_PREFIXES = ("DOCKER_", "HEROLOCAL_", "PIP_", "UV_", "POETRY_", "PIPENV_", "SSL_CERT", "REQUESTS_CA", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
+_PASSED_PREFIXES = (
+    *("DOCKER_", "HEROLOCAL_", "PIP_", "UV_", "POETRY_", "PIPENV_", "SSL_CERT", "REQUESTS_CA"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,8 @@ class Client:
             if isinstance(error, BrokenPipeError) and connection.sock is None:
                 raise
             raise errors.PlatformUnreachable(
-                f"The platform does not answer on 127.0.0.1:{self.address.port}: {error}. Start it again with `herolocal up`."
+                f"The platform does not answer on 127.0.0.1:{self.address.port}: {error}. "
+                "Start it again with `herolocal up`."
             ) from error
         finally:
             connection.close()

@@ -86,7 +86,7 @@ def home_of(environment: Mapping[str, str]) -> Path:
 
 
 def find(home: Path) -> Address | None:
-    """The running platform of this home; a stale platform.json is removed. Raises PlatformUnreachable for another version."""
+    """The running platform of this home; a stale platform.json is removed. Another version: PlatformUnreachable."""
     path = home / "platform.json"
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -128,8 +128,8 @@ def find_or_start(home: Path, environment: Mapping[str, str], request: Mapping[s
     missing = [name for name in PARTS if find_spec(name) is None]
     if missing:
         raise MissingPart(
-            f"This needs the platform, and {', '.join(missing)} is not installed. Type: pip install 'herolocal[embedded]' "
-            "(or 'herolocal[run]' without the embedded servers)."
+            f"This needs the platform, and {', '.join(missing)} is not installed. "
+            "Type: pip install 'herolocal[embedded]' (or 'herolocal[run]' without the embedded servers)."
         )
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
