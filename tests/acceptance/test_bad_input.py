@@ -36,7 +36,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_one_message_says_what_is_wrong(case: tuple[dict[str, str | None], tuple[str, ...], int, str], place: Place) -> None:
+def test_one_message_says_what_is_wrong(
+    case: tuple[dict[str, str | None], tuple[str, ...], int, str], place: Place
+) -> None:
     files, options, code, message = case
     place.write({"Procfile": WEB, "server.py": SERVER} | {name: text or "" for name, text in files.items()})
     for name, text in files.items():

@@ -101,6 +101,7 @@ class Slot:
     def _begin(self) -> Life:
         port = self._machine.ports.lend() if self.type == WEB else None
         self.life = life = self._hooks.live(Role(self.name, self.command, self.size, port), self.release)
+        life.reason = "crash"  # of an end that nobody asks for; who asks says another
         if self.state is State.CRASHED:
             self._change(Event.START)
         elif self.state is State.DOWN:
@@ -198,8 +199,6 @@ class Slot:
 
     async def _crashed(self, life: Life) -> bool:
         """Account for an end nobody asked for, wait out the cool-off; False when told to stop meanwhile."""
-        if life.reason == "exit":
-            life.reason = "crash"
         self._crashes = 1 if self._was_up_long() else self._crashes + 1
         self._hooks.log(f"Process exited with status {life.exited.result()}")
         self._change(Event.EXIT)

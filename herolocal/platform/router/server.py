@@ -173,11 +173,11 @@ class Connection(asyncio.Protocol):
     # ends -----------------------------------------------------------------------------------------------------------
 
     def _bad_request(self) -> None:
-        if self._queue:
-            self._queue[0].client_gone()
         expect = dict(self._headers).get(b"expect", b"")
         status = 417 if expect and expect.lower() != b"100-continue" else 400
         self.write(http1.page_bytes(status, pages.BAD_REQUEST, keep_alive=False, head_only=False))
+        if self._queue:
+            self._queue[0].client_gone()
         if self._transport is not None:
             self._transport.close()
 
