@@ -64,7 +64,7 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
         for apps in running:
             apps.tell(app, text)
 
-    docker = DockerServers(home_id, environment, authority)
+    docker = DockerServers(home_id, environment, authority, ports, tell)
     embedded = EmbeddedServers(home, authority, ports, tell)
     addons = Addons(store, {Backend.DOCKER: docker, Backend.EMBEDDED: embedded}, read_templates(), clock, source)
     means = Means(

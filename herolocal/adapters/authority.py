@@ -4,6 +4,7 @@ import datetime
 import ipaddress
 import os
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Authority:
     def __init__(self, home: Path, now: Callable[[], datetime.datetime] = _utc_now) -> None:
         self._directory = home / "tls"
         self._now = now
+        self._making = threading.RLock()  # several add-ons may be the first to ask, from threads
 
     @property
     def ca_path(self) -> Path:
@@ -43,8 +45,9 @@ class Authority:
         """The server certificate with its chain, and its key, both PEM; valid for localhost, *.localhost, 127.0.0.1."""
         ca, ca_key = self._authority()
         chain, key = self._directory / "server.pem", self._directory / "server.key"
-        if not self._is_good(chain, key, issuer=ca):
-            self._issue_server(ca, ca_key)
+        with self._making:
+            if not self._is_good(chain, key, issuer=ca):
+                self._issue_server(ca, ca_key)
         return chain, key
 
     def server_context(self, *protocols: str) -> ssl.SSLContext:
@@ -68,11 +71,12 @@ class Authority:
 
     def _authority(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         path, key_path = self._directory / "ca.pem", self._directory / "ca.key"
-        if not self._is_good(path, key_path):
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            key = ec.generate_private_key(ec.SECP256R1())
-            write_private(key_path, _pem(key))
-            write_private(path, self._make_authority(key).public_bytes(serialization.Encoding.PEM), mode=0o644)
+        with self._making:
+            if not self._is_good(path, key_path):
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                key = ec.generate_private_key(ec.SECP256R1())
+                write_private(key_path, _pem(key))
+                write_private(path, self._make_authority(key).public_bytes(serialization.Encoding.PEM), mode=0o644)
         return x509.load_pem_x509_certificate(path.read_bytes()), _load_key(key_path)
 
     def _make_authority(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -40,6 +40,10 @@ class Target:
 Check = Callable[[Target], Awaitable[Answer | None]]
 
 
+# Not there yet, or gone in the middle of a sentence.
+_NOT_YET = (OSError, EOFError, TimeoutError, ValueError, KeyError, struct.error)
+
+
 async def wait(readiness: Readiness, target: Target) -> Answer:
     """Ask until the server answers; the caller sets the time limit. What looks like a wrong password is an answer."""
     check = CHECKS[readiness]
@@ -48,8 +52,8 @@ async def wait(readiness: Readiness, target: Target) -> Answer:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await check(target)
-        except (OSError, EOFError, TimeoutError, ValueError, KeyError, struct.error):
-            return None  # not there yet, or gone in the middle of a sentence
+        except _NOT_YET:
+            return None
 
     return await until(ask)
 
@@ -138,16 +142,14 @@ async def _redis(target: Target) -> Answer | None:
 # HTTP -----------------------------------------------------------------------------------------------------------------
 
 
-async def http(target: Target, request: str, body: str = "") -> int:
-    """Send one request such as `GET /path`, with basic authentication when there is a user; returns the status."""
-    lines = [f"{request} HTTP/1.1", f"Host: {target.host}:{target.port}", "Connection: close"]
+async def http(target: Target, path: str) -> int:
+    """The status of `GET path`, with basic authentication when there is a user."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {target.host}:{target.port}", "Connection: close"]
     if target.credentials.user:
         pair = f"{target.credentials.user}:{target.credentials.password}".encode()
         lines.append(f"Authorization: Basic {base64.b64encode(pair).decode()}")
-    if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body.encode())}"]
     async with _connection(target, target.tls) as (reader, writer):
-        writer.write("\r\n".join((*lines, "", body)).encode() if body else ("\r\n".join(lines) + "\r\n\r\n").encode())
+        writer.write("\r\n".join((*lines, "", "")).encode())
         status = (await reader.readline()).split()
         if len(status) < 2 or not status[0].startswith(b"HTTP/"):
             raise ValueError("not an HTTP answer")
@@ -155,12 +157,12 @@ async def http(target: Target, request: str, body: str = "") -> int:
 
 
 async def _elasticsearch(target: Target) -> Answer | None:
-    status = await http(target, "GET /_cluster/health?wait_for_status=yellow&timeout=1s")
+    status = await http(target, "/_cluster/health?wait_for_status=yellow&timeout=1s")
     return {200: Answer.READY, 401: Answer.DENIED}.get(status)
 
 
 async def _http(target: Target) -> Answer | None:
-    status = await http(target, "GET /")
+    status = await http(target, "/")
     return Answer.READY if status < 500 else None
 
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-VARIABLE = re.compile(r"\$(?:\$|\{HEROLOCAL_(?P<name>[A-Z_]+)(?::-(?P<default>[^}]*))?\}|(?P<wrong>.?))", re.DOTALL)
-VARIABLES = ("USER", "PASSWORD", "DATABASE", "ADMIN_PASSWORD", "CERTIFICATE", "KEY", "CONNECTIONS", "MEMORY")
+VARIABLE = re.compile(r"\$(?:\$|\{HEROLOCAL_(?P<name>[A-Z0-9_]+)(?::-(?P<default>[^}]*))?\}|(?P<wrong>.?))", re.DOTALL)
+VARIABLES = (
+    "USER", "PASSWORD", "PASSWORD_PBKDF2", "DATABASE", "ADMIN_PASSWORD", "CERTIFICATE", "KEY", "CONNECTIONS", "MEMORY",
+)  # fmt: skip
 
 
 class Readiness(StrEnum):

@@ -119,8 +119,8 @@ class Addons:
             )
         if sticky is Backend.DOCKER and await self._servers[sticky].describe() is None:
             raise EngineUnavailable(
-                f"Data of this app's add-ons is in {_WHAT[sticky]}, which does not answer. Start it (see `docker info`), or "
-                f"run with --addons {other} --fresh, which begins with empty ones and keeps the data."
+                f"Data of this app's add-ons is in {_WHAT[sticky]}, which does not answer. Start it (`docker info` "
+                f"says why), or run with --addons {other} --fresh, which begins with empty ones and keeps the data."
             )
         return sticky
 

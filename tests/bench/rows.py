@@ -54,10 +54,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Pump:
-    """Lines a second from the app to the runner's standard output, and the CPU seconds of all but the app."""
+    """Lines a second that reached standard output, the CPU seconds of all but the app, the part that was not dropped."""
 
     rate: float
     cpu: float
+    delivered: float
 
 
 def free_port() -> int:
@@ -74,7 +75,12 @@ def running(peer: Peer, procfile: str, files: dict[str, str], port: int) -> Iter
     project.mkdir()
     for name, text in {"Procfile": procfile, **files}.items():
         (project / name).write_text(text)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(root), "HEROLOCAL_HOME": str(root / "home"), **peer.environment}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(root),
+        "HEROLOCAL_HOME": str(root / "home"),
+        **peer.environment,
+    }
     process = subprocess.Popen(
         peer.arguments(port), cwd=project, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
@@ -144,18 +150,21 @@ def _pump(peer: Peer, lines: int) -> Pump:
         descriptor = process.stdout.fileno()
         _read_until(descriptor, b"BEGIN")
         before, began = _cpu(process.pid), time.monotonic()
-        _read_until(descriptor, b"END")
+        delivered = _read_until(descriptor, b"END")
         seconds = time.monotonic() - began
-        return Pump(lines / seconds, _cpu(process.pid) - before)
+        return Pump(delivered / seconds, _cpu(process.pid) - before, delivered / lines)
 
 
-def _read_until(descriptor: int, word: bytes) -> None:
-    tail = b""
+def _read_until(descriptor: int, word: bytes) -> int:
+    """How many lines came before it."""
+    tail, count = b"", 0
     while word not in tail:
         data = os.read(descriptor, 1 << 20)
         if not data:
             raise AssertionError(f"the runner ended before it said {word!r}")
+        count += data.count(b"\n")
         tail = tail[-16:] + data if len(data) > 4096 else (tail + data)[-65536:]
+    return count
 
 
 def _cpu(pid: int) -> float:

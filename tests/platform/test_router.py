@@ -44,6 +44,7 @@ class Bench:
 
     port: int
     lines: list[str]
+    logged: asyncio.Event
     routes: Knows
     seen: list[bytes]
 
@@ -97,10 +98,16 @@ async def routed(handler: Handler | None = None, **limits: float) -> AsyncIterat
     port = sock.getsockname()[1]
     lines: list[str] = []
     clock = SystemClock()
-    shared = Shared(routes, Pool(clock), lines.append, clock, random.Random(1), {}, **limits)
+    logged = asyncio.Event()
+
+    def log(line: str) -> None:
+        lines.append(line)
+        logged.set()
+
+    shared = Shared(routes, Pool(clock), log, clock, random.Random(1), {}, **limits)
     task = asyncio.create_task(Router(shared).serve([sock], None))
     try:
-        yield Bench(port, lines, routes, seen)
+        yield Bench(port, lines, logged, routes, seen)
     finally:
         task.cancel()
         await asyncio.wait({task})
@@ -271,8 +278,7 @@ def test_a_client_that_leaves_is_h27() -> None:
             writer.write(GET)
             await waits.wait()
             writer.transport.abort()
-            while not bench.lines:
-                await asyncio.sleep(0.001)
+            await bench.logged.wait()
             assert bench.lines[0].startswith("sock=client at=warning code=H27")
             assert " status=499 " in bench.lines[0]
 
