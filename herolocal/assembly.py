@@ -5,12 +5,12 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from herolocal.adapters.authority import Authority
 from herolocal.adapters.copies import CopyIsolation
-from herolocal.adapters.docker_engine import DockerServers
-from herolocal.adapters.embedded import EmbeddedServers
+from herolocal.adapters.deferred import DeferredServers
 from herolocal.adapters.git_tree import GitTree
 from herolocal.adapters.listeners import Listeners
 from herolocal.adapters.namespaces import NamespaceIsolation, ProbeResult, dyno_owner, probe
@@ -21,7 +21,7 @@ from herolocal.adapters.sqlite_store import SqliteStore
 from herolocal.adapters.system_clock import SystemClock
 from herolocal.adapters.templates import read_templates
 from herolocal.adapters.trash import FileTrash
-from herolocal.contracts.server import Backend
+from herolocal.contracts.server import Backend, Servers
 from herolocal.contracts.workspace import IsolationMode
 from herolocal.errors import IsolationUnavailable
 from herolocal.model.choices import Isolation
@@ -29,6 +29,9 @@ from herolocal.platform.addons import Addons
 from herolocal.platform.apps import Apps
 from herolocal.platform.losses import Losses
 from herolocal.platform.means import Isolated, Means
+
+if TYPE_CHECKING:
+    from herolocal.adapters.authority import Authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Platform:
     store: SqliteStore
     listeners: Listeners
     ports: Sockets
-    authority: Authority
+    authority: "Callable[[], Authority]"
     home_id: str
 
     def close(self) -> None:
@@ -54,7 +57,7 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     clock = SystemClock()
     ports = Sockets(source)
     store = SqliteStore(home / "state.db")
-    authority = Authority(home)
+    authority = _authority(home)
     home_id = _home_id(home)
     listeners = Listeners(ports)
     running: list[Apps] = []
@@ -64,9 +67,21 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
         for apps in running:
             apps.tell(app, text)
 
-    docker = DockerServers(home_id, environment, authority, ports, tell)
-    embedded = EmbeddedServers(home, authority, ports, tell)
-    addons = Addons(store, {Backend.DOCKER: docker, Backend.EMBEDDED: embedded}, read_templates(), clock, source)
+    def docker() -> Servers:
+        from herolocal.adapters.docker_engine import DockerServers  # noqa: PLC0415 - slow to import
+
+        return DockerServers(home_id, environment, authority(), ports, tell)
+
+    def embedded() -> Servers:
+        from herolocal.adapters.embedded import EmbeddedServers  # noqa: PLC0415 - slow to import
+
+        return EmbeddedServers(home, authority(), ports, tell)
+
+    servers: dict[Backend, Servers] = {
+        Backend.DOCKER: DeferredServers(docker),
+        Backend.EMBEDDED: DeferredServers(embedded),
+    }
+    addons = Addons(store, servers, read_templates(), clock, source)
     means = Means(
         state=store,
         clock=clock,
@@ -79,7 +94,7 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
         addons=addons,
         losses=Losses(store, FileTrash(home)),
         isolate=_isolation(home),
-        tls=authority.server_context,
+        tls=lambda: authority().server_context(),
         user=f"{environment.get('USER') or environment.get('LOGNAME') or 'you'}@localhost",
     )
     apps = Apps(means)
@@ -88,6 +103,18 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     if any(app.backend for app in store.apps()):
         await addons.reap()
     return Platform(apps, store, listeners, ports, authority, home_id)
+
+
+def _authority(home: Path) -> "Callable[[], Authority]":
+    """The home's certificate authority, made when something first speaks TLS."""
+
+    @cache
+    def authority() -> "Authority":
+        from herolocal.adapters.authority import Authority  # noqa: PLC0415 - slow to import
+
+        return Authority(home)
+
+    return authority
 
 
 def _home_id(home: Path) -> str:

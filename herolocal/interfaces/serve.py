@@ -98,6 +98,7 @@ async def _hold_and_serve(platform: Platform, home: Path, pipes: Pipes) -> None:
             with api.open(pipes.ready):
                 serving = group.create_task(api.serve())
                 holding = group.create_task(_hold(platform, pipes.request))
+                group.create_task(asyncio.to_thread(lambda: platform.authority().ca_path))
                 await running
                 holding.cancel()
                 api.end()
@@ -133,7 +134,7 @@ class Api:
         from herolocal.interfaces.api.rendezvous import Rendezvous  # noqa: PLC0415
         from herolocal.interfaces.api.server import application  # noqa: PLC0415
 
-        self._rendezvous = Rendezvous(self._platform.authority.server_context)
+        self._rendezvous = Rendezvous(lambda: self._platform.authority().server_context())
         app = application(self._platform.apps, self._rendezvous, self._token, lambda: self.url)
         config = uvicorn.Config(
             app,
@@ -167,7 +168,7 @@ class Api:
             "token": self._token,
             "version": __version__,
             "home": self._platform.home_id,
-            "ca": str(self._platform.authority.ca_path),
+            "ca": str(self._home / "tls" / "ca.pem"),
         }
         _write_private(self._about, json.dumps(about))
         _say(ready, about)

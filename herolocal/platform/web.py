@@ -46,7 +46,7 @@ class Web:
         else:
             sockets, note = self._means.listeners.bind_from(remembered or FIRST_PORT)
         self.port = sockets[0].getsockname()[1]
-        self._serving = group.create_task(self._router.serve(sockets, self._means.tls()))
+        self._serving = group.create_task(self._router.serve(sockets, self._means.tls))
         return note
 
     @property

@@ -54,7 +54,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Pump:
-    """Lines a second that reached standard output, the CPU seconds of all but the app, the part that was not dropped."""
+    """Lines a second that were shown, the CPU seconds of all but the app, the part that was not dropped."""
 
     rate: float
     cpu: float

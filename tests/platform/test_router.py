@@ -127,7 +127,8 @@ def test_a_dyno_sees_what_herokus_router_adds_and_nothing_hop_by_hop() -> None:
     async def go() -> None:
         async with routed(keep) as bench:
             said = await bench.ask(
-                b"GET / HTTP/1.1\r\nHost: blog.localhost\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"
+                b"GET / HTTP/1.1\r\nHost: blog.localhost\r\nX-Forwarded-For: 203.0.113.9\r\n"
+                b"X-Forwarded-Proto: https\r\n"
                 b"X-Request-Id: short\r\nKeep-Alive: 1\r\nTE: trailers\r\nX-Mine: kept\r\nConnection: close\r\n\r\n"
             )
             assert said.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -15,6 +15,7 @@ from herolocal.platform.router import pages
 from herolocal.platform.router.exchange import Exchange, Shared
 from herolocal.wire import http1
 
+MakeContext = Callable[[], ssl.SSLContext]
 _TLS_HANDSHAKE = 0x16
 _FIRST_BYTE_SECONDS = 60.0  # as long as an idle client connection may stay
 _IDLE_SECONDS = 60.0
@@ -200,8 +201,9 @@ class Router:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._group: asyncio.TaskGroup | None = None
+        self._context: ssl.SSLContext | None = None
 
-    async def serve(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+    async def serve(self, sockets: Sequence[socket.socket], tls: MakeContext | None) -> None:
         """Accept on all sockets until cancelled."""
         loop = asyncio.get_running_loop()
         try:
@@ -218,7 +220,7 @@ class Router:
                 sock.close()
             self._shared.pool.close()
 
-    def _accept(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def _accept(self, sock: socket.socket, tls: MakeContext | None) -> None:
         """Take every connection that waits."""
         for _ in range(_ACCEPTS):
             try:
@@ -229,13 +231,13 @@ class Router:
             if self._group is not None:
                 self._group.create_task(self._welcome(client, tls))
 
-    async def _welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
+    async def _welcome(self, client: socket.socket, tls: MakeContext | None) -> None:
         """Tell TLS from plain HTTP by the first byte, without taking it."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_FIRST_BYTE_SECONDS):
                 first = await _peek(client)
-                secure = tls if first == _TLS_HANDSHAKE else None
+                secure = self._secure(tls) if first == _TLS_HANDSHAKE else None
                 if first is None:
                     client.close()
                     return
@@ -244,6 +246,12 @@ class Router:
                 )
         except (TimeoutError, OSError, ssl.SSLError):
             client.close()
+
+    def _secure(self, tls: MakeContext | None) -> ssl.SSLContext | None:
+        """The TLS context, made with the first client that wants it."""
+        if self._context is None and tls is not None:
+            self._context = tls()
+        return self._context
 
     def _spawn(self, exchange: Exchange) -> None:
         if self._group is not None:

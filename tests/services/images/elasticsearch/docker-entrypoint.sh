@@ -1,7 +1,8 @@
 #!/bin/bash
 # Keeps the official image's contract: dotted variables become settings, ELASTIC_PASSWORD the bootstrap password.
 set -eu
-export ES_JAVA_HOME="$(echo /usr/lib/jvm/java-*-openjdk-*)"
+ES_JAVA_HOME=$(dirname "$(dirname "$(readlink -f /usr/bin/java)")")
+export ES_JAVA_HOME
 settings=(-Enetwork.host=0.0.0.0)
 while IFS='=' read -r -d '' name value; do
   case "$name" in
