@@ -98,11 +98,17 @@ async def _hold_and_serve(platform: Platform, home: Path, pipes: Pipes) -> None:
             with api.open(pipes.ready):
                 serving = group.create_task(api.serve())
                 holding = group.create_task(_hold(platform, pipes.request))
-                group.create_task(asyncio.to_thread(lambda: platform.authority().ca_path))
+                group.create_task(asyncio.to_thread(_make_certificate, platform))
                 await running
                 holding.cancel()
                 api.end()
                 await serving
+
+
+def _make_certificate(platform: Platform) -> None:
+    """Ahead of its first use, since keys take time; a disk that is full is told by whoever needs it."""
+    with contextlib.suppress(OSError):
+        _ = platform.authority().ca_path
 
 
 class Api:

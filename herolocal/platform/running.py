@@ -77,7 +77,7 @@ class RunningApp:
                     await self._stop_asked.wait()
                 look.cancel()
                 await self._shut()
-        except Exception as error:
+        except BaseException as error:  # a cancellation comes from a fault elsewhere in the platform
             self.status = FAILED
             text = f"herolocal itself failed: {error!r}. The platform's log has the details."
             self.news.event("error", id="internal", message=text)

@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_and_nothing_stays(place: Place) -> None:
         place.wait_until_gone()
         assert list(Path(place.home / "slugs").glob("*/tree")) == []
     finally:
-        subprocess.run(["umount", str(place.home)], check=True)
+        subprocess.run(["umount", "--lazy", str(place.home)], check=True)
 
 
 def test_an_engine_that_does_not_answer_is_told(place: Place) -> None:
