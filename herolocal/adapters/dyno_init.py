@@ -217,9 +217,13 @@ def supervise(spec: Spec, control: int, tree: Namespace | Descendants) -> int:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    ours = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in ours:
         signal.signal(number, signal.SIG_IGN)
+    # An order may wait already: blocked, its signal is not lost on the child that ignores signals as we do.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ours)
     main = start(spec)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
     for descriptor in (0, 1, 2):
         os.close(descriptor)
     status = reap(main)

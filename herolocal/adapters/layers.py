@@ -24,7 +24,7 @@ from herolocal.errors import BuildFailed, DependenciesFailed, WorkspaceFailed
 from herolocal.model.build import LOCKS, Manager, manager_of, requested_python
 
 _CHUNK = 65536
-_FORMAT = "2"  # of a layer; part of its key
+_FORMAT = "3"  # of a layer; part of its key
 _SHEBANG = b'#!/bin/sh\n\'\'\'exec\' "$(dirname -- "$(realpath -- "$0")")/python" "$0" "$@"\n\' \'\'\'\n'
 _KEPT_VARIABLES = re.compile(
     r"(PIP_|UV_|POETRY_|PIPENV_|SSL_CERT|REQUESTS_CA|CURL_CA|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|NETRC)", re.IGNORECASE
@@ -107,6 +107,8 @@ class Layers:
         scratch.remove(new / "project")
         relocate(python, new)
         _write_profile(new)
+        if self._owner is not None:
+            await asyncio.get_running_loop().run_in_executor(None, scratch.give, new, self._owner)
 
     async def _tool(self, plan: Plan, options: BuildOptions, run: "Runner") -> str:
         """The package manager: the layer's own pip, one on the caller's PATH, or one installed by pip for this."""

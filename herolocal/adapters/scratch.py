@@ -58,6 +58,14 @@ def remove(path: Path) -> None:
         raise WorkspaceFailed(f"Cannot remove the scratch directory {path}: something in it does not let go.")
 
 
+def give(directory: Path, owner: tuple[int, int]) -> None:
+    """Let a tree belong to the uid that dynos of root run as: they may change all of /app, as on Heroku."""
+    for here, directories, names in os.walk(directory):
+        os.chown(here, *owner, follow_symlinks=False)
+        for name in (*directories, *names):
+            os.chown(Path(here) / name, *owner, follow_symlinks=False)
+
+
 def files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every entry that is no directory, with its path relative to `directory`; unreadable ones are left out."""
     todo = [(str(directory), "")]

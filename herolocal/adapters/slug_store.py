@@ -130,7 +130,7 @@ class SlugStore:
             if size > SLUG_SOFT_BYTES:
                 _check_compressed(tree)
             if self._owner is not None:
-                _give(new, self._owner)
+                scratch.give(new, self._owner)
             with contextlib.suppress(FileExistsError):
                 new.rename(target)
         except OSError as error:
@@ -177,14 +177,6 @@ def _copy_file(source: Path, target: Path) -> None:
         return
     shutil.copyfile(source, target)
     target.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
-
-
-def _give(directory: Path, owner: tuple[int, int]) -> None:
-    """Dynos of root run as another uid, and may change every file of their slug, as on Heroku."""
-    for here, directories, names in os.walk(directory):
-        os.chown(here, *owner, follow_symlinks=False)
-        for name in (*directories, *names):
-            os.chown(Path(here) / name, *owner, follow_symlinks=False)
 
 
 class _Counter:

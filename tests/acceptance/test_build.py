@@ -11,14 +11,21 @@ from tests.acceptance.driver import Place
 
 PLAIN = ("--addons", "none")
 SHOW = "worker: python show.py && sleep 1000\n"
-SCRIPT = "import iniconfig, sys\nprint('from', iniconfig.__file__, 'version', iniconfig.__version__, flush=True)\n"
+SCRIPT = (
+    "import importlib.metadata as m, iniconfig\n"
+    "print('from', iniconfig.__file__, 'version', m.version('iniconfig'), flush=True)\n"
+)
 PYPROJECT = '[project]\nname = "app"\nversion = "0"\nrequires-python = ">=3.11"\ndependencies = ["iniconfig==2.0.0"]\n'
+POETRY = (
+    "[tool.poetry]\npackage-mode = false\n"
+    '[[tool.poetry.source]]\nname = "index"\nurl = "{index}"\npriority = "primary"\n'
+)
 PIPFILE = '[[source]]\nurl = "{index}"\nverify_ssl = true\nname = "index"\n\n[packages]\niniconfig = "==2.0.0"\n'
 MANAGERS = {  # what the project has, and how its lock is written
     "pip": ({"requirements.txt": "iniconfig==2.0.0\n"}, ()),
     "uv": ({"pyproject.toml": PYPROJECT}, ("uv", "lock", "--quiet")),
     "poetry": (
-        {"pyproject.toml": PYPROJECT + "[tool.poetry]\npackage-mode = false\n"},
+        {"pyproject.toml": PYPROJECT + POETRY},
         ("poetry", "lock", "--no-interaction"),
     ),
     "pipenv": ({"Pipfile": PIPFILE}, ("pipenv", "lock")),
@@ -48,7 +55,7 @@ def run_git(place: Place, *arguments: str) -> None:
 
 
 def index_url() -> str:
-    """The package index that pip uses here, for the one tool that wants it in its file."""
+    """The package index that pip uses here, for the tools that want it in their files."""
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     said = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return said or "https://" + ".".join(("pypi", "org")) + "/simple"

@@ -222,6 +222,22 @@ def test_sigterm_reaches_every_process_and_sigkill_ends_the_deaf(machine: Machin
     assert asyncio.run(deaf()) == 137
 
 
+def test_sigterm_at_the_very_start_is_not_lost(machine: Machine) -> None:
+    """It may come before the command was started at all; a stop during a boot must not last 30 seconds."""
+
+    async def go() -> set[int]:
+        statuses = set()
+        for _ in range(10):
+            process, launch = await machine.start("sleep 600", Output())
+            process.terminate()
+            async with asyncio.timeout(10):
+                statuses.add(await process.wait())
+            await machine.isolation.wipe(launch.workspace)
+        return statuses
+
+    assert asyncio.run(go()) == {143}
+
+
 def test_a_terminal_is_one_and_follows_the_window(machine: Machine) -> None:
     ran = machine.run("tty; stty size", terminal=Terminal(100, 30))
     assert ran.output.startswith("/dev/pts/")
