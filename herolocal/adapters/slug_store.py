@@ -38,7 +38,7 @@ class SlugStore:
         checksum, size = await loop.run_in_executor(None, self._make, source)
         directory = self._slugs / checksum / "tree"
         notes = _size_notes(size)
-        plan = self._layers.plan(source, options) if options.install else None
+        plan = await loop.run_in_executor(None, self._layers.plan, source, options) if options.install else None
         if plan is None:
             return self._without_layer(source, options, directory, checksum, size, notes)
         layer, cached = await self._layers.install(plan, options, on_line)

@@ -49,13 +49,23 @@ def parse_one(part: str) -> Change:
     return Change(match["type"], quantity if match["sign"] == "+" else -quantity, relative=True, size=size)
 
 
-def initial(types: Iterable[str], asked: Sequence[FormationRow] = ()) -> tuple[FormationRow, ...]:
+def initial(
+    types: Iterable[str], asked: Sequence[FormationRow] = (), chosen: Sequence[str] = ()
+) -> tuple[FormationRow, ...]:
     """One dyno of each type but `release`, unless `asked` (app.json's formation) says otherwise.
 
-    Heroku starts `web` only at a first deploy; running every type is what a person at `up` expects.
+    Heroku starts `web` only at a first deploy; running every type is what a person at `up` expects. Where types are
+    `chosen`, each of them gets at least one dyno and the others none; raises InvalidFormation for one that is unknown.
     """
+    known = tuple(types)
+    for name in chosen:
+        if name not in known or name == RELEASE:
+            raise InvalidFormation(_unknown(name, known))
     wanted = {row.type: row for row in asked}
-    return tuple(wanted.get(name, FormationRow(name, 1)) for name in types if name != RELEASE)
+    rows = tuple(wanted.get(name, FormationRow(name, 1)) for name in known if name != RELEASE)
+    if not chosen:
+        return rows
+    return tuple(replace(row, quantity=max(1, row.quantity) if row.type in chosen else 0) for row in rows)
 
 
 def apply(rows: Sequence[FormationRow], changes: Iterable[Change], types: Iterable[str]) -> tuple[FormationRow, ...]:

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,15 +134,20 @@ class Place:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
-    def wait_for_dyno(self, name: str, state: str) -> None:
-        """Until a dyno is in this state, asked again and again."""
+    def wait_until(self, is_so: Callable[[], bool], what: str = "it") -> None:
+        """Until it is so, asked again and again."""
         deadline = time.monotonic() + PATIENCE
-        (app,) = self.ask("/_herolocal/apps")
-        while not any(
-            dyno["name"] == name and dyno["state"] == state for dyno in self.ask(f"/apps/{app['name']}/dynos")
-        ):
-            assert time.monotonic() < deadline, f"{name} is not {state}"
+        while not is_so():
+            assert time.monotonic() < deadline, f"{what} did not come"
             select.select([], [], [], 0.05)
+
+    def wait_for_dyno(self, name: str, state: str) -> None:
+        """Until a dyno is in this state."""
+        (app,) = self.ask("/_herolocal/apps")
+        path = f"/apps/{app['name']}/dynos"
+        self.wait_until(
+            lambda: any(dyno["name"] == name and dyno["state"] == state for dyno in self.ask(path)), f"{name} {state}"
+        )
 
     @contextlib.contextmanager
     def up(self, *arguments: str) -> Iterator["Up"]:
@@ -324,10 +329,15 @@ def get(url: str, *, timeout: float = PATIENCE) -> tuple[int, str]:
             return error.code, error.read().decode("utf-8", "replace")
 
 
-def is_listening(port: int) -> bool:
-    """Whether something accepts connections there."""
+def listens(port: int, place: Place) -> bool:
+    """Whether something of this place accepts connections there; another program may have taken the port meanwhile."""
     with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+        if sock.connect_ex(("127.0.0.1", port)) != 0:
+            return False
+    ours = {process.pid for process in place.processes()}
+    found = [entry.pid for entry in psutil.net_connections("tcp") if entry.laddr and entry.laddr.port == port]
+    holders = {pid for pid in found if pid is not None}
+    return not holders or bool(holders & ours)
 
 
 def prefix_of(uid: int) -> Sequence[str]:

@@ -26,7 +26,7 @@ CASES = {
     "empty Procfile": ({"Procfile": "\n"}, (), 2, "Procfile is empty"),
     "empty process type": ({"Procfile": ": x\n"}, (), 2, "Procfile:1: cannot read"),
     "process type twice": ({"Procfile": WEB + WEB}, (), 2, "Procfile:2: the process type `web` is there already"),
-    "unknown type": ({}, ("wep",), 2, "The Procfile has no process type `wep`"),
+    "unknown type": ({}, ("wep",), 2, "Couldn't find the process type `wep`. The Procfile has: web"),
     "env file missing": ({}, ("-e", "nope.env"), 2, "There is no file nope.env"),
     "env line broken": ({".env": "A=1\nB='open\n"}, (), 2, ".env:2: cannot read the line that begins with `B`"),
     "env port": ({".env": "PORT=web\n"}, (), 2, ".env:1: PORT must be a port number"),

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.acceptance.conftest import MODES, PEOPLE, make_place
-from tests.acceptance.driver import PATIENCE, Person, Place, Up, is_listening
+from tests.acceptance.driver import PATIENCE, Person, Place, Up, listens
 
 SERVER = """\
 import http.server, os, signal, subprocess, sys
@@ -143,7 +143,7 @@ def test_nothing_survives(way: Way, mode: str, person: Person, survivors: "Table
             port = int(up.url.rpartition(":")[2])
             code = way.end(up)
             place.wait_until_gone()
-            row = (len(place.processes()), int(is_listening(port)), len(place.mounts()))
+            row = (len(place.processes()), int(listens(port, place)), len(place.mounts()))
         place.run("lost")  # the next start of a platform clears what a kill left on the disk
         place.wait_until_gone()
         left = (*row, len(place.scratch()))

@@ -34,6 +34,17 @@ def test_one_dyno_of_each_type_but_release_unless_app_json_says_otherwise() -> N
     assert rows == (FormationRow("web", 1), FormationRow("worker", 0))
 
 
+def test_chosen_types_run_and_the_others_can_be_scaled_later() -> None:
+    rows = initial(TYPES, [FormationRow("worker", 0)], ["worker"])
+    assert rows == (FormationRow("web", 0), FormationRow("worker", 1))
+
+
+@pytest.mark.parametrize("name", ["wep", "release"])
+def test_a_chosen_type_must_be_one_that_runs(name: str) -> None:
+    with pytest.raises(InvalidFormation, match=name):
+        initial(TYPES, (), [name])
+
+
 def test_changes_apply_to_what_there_is() -> None:
     rows = (FormationRow("web", 1), FormationRow("worker", 1))
     assert apply(rows, parse("web+2,worker-5"), TYPES) == (FormationRow("web", 3), FormationRow("worker", 0))

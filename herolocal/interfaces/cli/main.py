@@ -38,7 +38,7 @@ for _command in COMMANDS:
 def main() -> None:
     """The program: every expected error is one text and an exit code."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="herolocal", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)

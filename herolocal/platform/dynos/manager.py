@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -167,6 +168,12 @@ class DynoManager:
         self._spawn(role.name, partial(self._one_off, life))
         return life
 
+    def one_off_name(self, type_: str, source: random.Random) -> str:
+        """`run.4321`: a free name, within four digits."""
+        while (name := f"{type_}.{source.randrange(1000, 10_000)}") in self._one_offs:
+            pass
+        return name
+
     async def _one_off(self, life: Life) -> None:
         def log(text: str) -> None:
             self._logplex.line("heroku", life.role.name, text)
@@ -288,10 +295,3 @@ def _one_off_view(life: Life) -> DynoView:
         release=life.release.version,
         port=role.port,
     )
-
-
-def next_one_off_name(type_: str, taken: Iterable[str], number: int) -> str:
-    """`run.4321`: the first free name from `number` on, within four digits."""
-    names = set(taken)
-    candidates = (f"{type_}.{1000 + (number + step) % 9000}" for step in range(9000))
-    return next(name for name in candidates if name not in names)
