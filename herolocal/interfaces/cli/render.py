@@ -7,16 +7,15 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 SEPARATOR = b"\x1e"
 _LABEL = 10
 _UNITS = ("B", "KB", "MB", "GB")
 _KILO = 1024
-# The colors of the Heroku CLI's log, one for each dyno, in the order they appear.
-_PALETTE = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
 _LINE = re.compile(rb"^(\S+ ([\w-]+)\[([\w.-]+)\]:)(.*)$", re.DOTALL)
 
 Json = Mapping[str, Any]
@@ -69,17 +68,31 @@ def has_color(environment: Mapping[str, str], *, terminal: bool) -> bool:
     return terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
+def _has_parts() -> bool:
+    """Whether what draws on a terminal is installed: not in an environment with the client's verbs alone."""
+    return all(find_spec(name) for name in ("rich", "honcho"))
+
+
+def _palette() -> Iterator[str]:
+    """One color after the other, for each dyno in the order they appear."""
+    from honcho.colour import get_colours  # noqa: PLC0415 - an extra: `herolocal[run]`
+
+    colors: Iterator[str] = get_colours()
+    return colors
+
+
 class Screen:
     """Where the output of `up`, `logs` and `demo` goes. `events` tells what the stream said besides log lines."""
 
     def __init__(self, environment: Mapping[str, str], *, quiet: bool = False) -> None:
         terminal = sys.stdout.isatty()
-        self.color = has_color(environment, terminal=terminal)
+        self.color = has_color(environment, terminal=terminal) and _has_parts()
         self._quiet = quiet
         self._busy: Busy = Spinner() if self.color and not quiet else Quiet()
         self._pending: dict[str, str] = {}
         self._rest = b""
         self._colors: dict[bytes, str] = {}
+        self._palette = _palette() if self.color else iter(())
 
     # the stream -----------------------------------------------------------------------------------------------------
 
@@ -108,7 +121,9 @@ class Screen:
         if match is None:
             return line
         dyno = match[3]
-        color = self._colors.setdefault(dyno, _PALETTE[len(self._colors) % len(_PALETTE)])
+        if dyno not in self._colors:
+            self._colors[dyno] = next(self._palette)
+        color = self._colors[dyno]
         text = match[4].decode("utf-8", "replace").encode()
         return b"\x1b[%sm%s\x1b[0m%s" % (color.encode(), match[1], text)
 
