@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from tests import images
+
 PATIENCE = 60.0
 # Where package managers of this machine find their index, and whom they trust.
 _OF_THE_MACHINE = ("PIP_", "UV_", "SSL_CERT", "REQUESTS_CA", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -74,10 +76,10 @@ class Place:
     def env(self) -> dict[str, str]:
         """What the person's shell exports."""
         names = [name for name in os.environ if name.startswith(_OF_THE_MACHINE)]
-        names += [name for name in os.environ if name.startswith("HEROLOCAL_IMAGE_") and self.pass_images]
         kept = {name: os.environ[name] for name in ("PATH", "LANG", *names) if name in os.environ}
         return {
             **kept,
+            **(images.variables() if self.pass_images else {}),
             "HOME": str(self.root),
             "HEROLOCAL_HOME": str(self.home),
             "PYTHONPATH": str(Path(__file__).parents[2]),

@@ -22,12 +22,13 @@ from herolocal.adapters.sockets import Sockets
 from herolocal.adapters.templates import read_templates
 from herolocal.contracts.server import Backend, Credentials, RunningServer, ServerRequest
 from herolocal.model import addon
+from tests import images
 
 Result = TypeVar("Result")
 
 TEMPLATES = read_templates()
 POSTGRESQL, REDIS, SEARCHBOX = "heroku-postgresql", "heroku-redis", "searchbox"
-IMAGES = {"postgres": "postgres:17", "redis": "redis:7", "elasticsearch": "elasticsearch:8.19.9"}
+IMAGES = {name.removeprefix("HEROLOCAL_IMAGE_").lower(): image for name, image in images.variables().items()}
 _SECONDS = 240.0
 _REAP = """
 import asyncio, random, sys
@@ -38,14 +39,6 @@ from herolocal.adapters.sockets import Sockets
 home = Path(sys.argv[1])
 print(asyncio.run(EmbeddedServers(home, Authority(home), Sockets(random.Random()), print).reap()))
 """
-
-
-def images() -> dict[str, str]:
-    """The test images, by Compose service."""
-    return {
-        name: os.environ.get(f"HEROLOCAL_IMAGE_{name.upper()}", f"herolocal-test/{image}")
-        for name, image in IMAGES.items()
-    }
 
 
 @dataclass
@@ -93,7 +86,7 @@ class Machine:
             volume=name,
             tls=tls,
             throwaway=throwaway,
-            images=images(),
+            images=IMAGES,
         )
 
     def start(self, *requests: ServerRequest) -> None:
