@@ -7,13 +7,19 @@ es_version=8.19.9
 
 content() { (cd "$here/$1" && cat -- * | sha256sum | cut -c1-16); }
 label() { docker image inspect -f '{{index .Config.Labels "dev.herolocal.test-image"}}' "$1" 2>/dev/null || true; }
+quietly() { # its output only when it fails
+  local out status=0
+  out=$("$@" 2>&1) || status=$?
+  [ "$status" = 0 ] || printf '%s\n' "$out" >&2
+  return "$status"
+}
 say() { printf '  %-38s %s\n' "$1" "$2" >&2; }
 
 make_base() {
   docker image inspect "$base" >/dev/null 2>&1 && return
   local root start=$SECONDS
   root=$(mktemp -d)
-  debootstrap --variant=minbase trixie "$root" >/dev/null
+  quietly debootstrap --variant=minbase trixie "$root"
   tar -C "$root" -c . | docker import - "$base" >/dev/null
   rm -rf "$root"
   say "$base" "$((SECONDS - start)) s"
@@ -27,11 +33,12 @@ make() {
   context=$(mktemp -d)
   cp "$here/$name"/* "$context"
   if [ "$name" = elasticsearch ]; then
-    mvn -q dependency:copy -Dartifact="org.elasticsearch.distribution.integ-test-zip:elasticsearch:$es_version:zip" \
-      -DoutputDirectory="$context/zip" >&2
+    quietly mvn -q dependency:copy -Dartifact="org.elasticsearch.distribution.integ-test-zip:elasticsearch:$es_version:zip" \
+      -DoutputDirectory="$context/zip"
     mv "$context"/zip/*.zip "$context/elasticsearch.zip"
   fi
-  DOCKER_BUILDKIT=0 docker build -q --build-arg BASE="$base" --label dev.herolocal.test-image="$hash" -t "$tag" "$context" >&2
+  quietly env DOCKER_BUILDKIT=0 docker build --build-arg BASE="$base" --label dev.herolocal.test-image="$hash" \
+    -t "$tag" "$context"
   rm -rf "$context"
   say "$tag" "$((SECONDS - start)) s"
 }
