@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from herolocal.adapters.sockets import Sockets
 from herolocal.adapters.templates import read_templates
 from herolocal.contracts.server import Backend, Credentials, RunningServer, ServerRequest
 from herolocal.model import addon
+from herolocal.model.limits import ENGINE_TIMEOUT
 from tests import images
 
 Result = TypeVar("Result")
@@ -49,6 +50,8 @@ class Machine:
     home: Path
     notices: list[str] = field(default_factory=list)
     home_id: str = field(default_factory=lambda: secrets.token_hex(6))
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    limit: float = ENGINE_TIMEOUT
 
     def __post_init__(self) -> None:
         self._loop = uvloop.new_event_loop()
@@ -64,7 +67,7 @@ class Machine:
         ports = Sockets(random.Random())
         if self.backend is Backend.EMBEDDED:
             return EmbeddedServers(self.home, self.authority, ports, self._notice)
-        return DockerServers(self.home_id, dict(os.environ), self.authority, ports, self._notice)
+        return DockerServers(self.home_id, self.environment, self.authority, ports, self._notice, limit=self.limit)
 
     def _notice(self, app: str, text: str) -> None:
         self.notices.append(f"{app}: {text}")
