@@ -8,7 +8,9 @@ from pathlib import Path
 
 from herolocal.contracts.network import Holder
 from herolocal.contracts.process import Launch, OnOutput, ProcessInput
+from herolocal.contracts.server import Progress, RunningServer, ServerRequest
 from herolocal.contracts.workspace import Change, SlugTree, Workspace
+from herolocal.errors import EngineUnavailable, ServerFailed
 
 
 @dataclass
@@ -95,6 +97,48 @@ class FakeIsolation:
         self.processes.append(process)
         self.at_start(process)
         return process
+
+
+@dataclass
+class FakeServers:
+    """Add-on servers that are ready at once; `failing` names services that do not start, `stuck` that do not stop."""
+
+    version: str | None = "Fake 1"
+    failing: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+    running: dict[str, ServerRequest] = field(default_factory=dict)
+    volumes: set[str] = field(default_factory=set)
+    left: int = 0
+
+    async def start(self, request: ServerRequest, progress: Progress) -> RunningServer:
+        progress("starting")
+        await asyncio.sleep(0)
+        if request.template.name in self.failing:
+            raise ServerFailed(f"Cannot start {request.addon}: told so.")
+        self.running[request.addon] = request
+        self.volumes.add(request.volume)
+        return RunningServer(request.addon, "127.0.0.1", 4711, "fake", "not real")
+
+    async def stop(self, addon: str, *, kill: bool = False) -> None:
+        request = self.running.get(addon)
+        if request is None:
+            return
+        if request.template.name in self.stuck:
+            raise EngineUnavailable("The engine has stopped answering.")
+        del self.running[addon]
+        if request.throwaway:
+            self.volumes.discard(request.volume)
+
+    async def forget(self, volume: str) -> None:
+        self.volumes.discard(volume)
+
+    async def reap(self) -> int:
+        if self.version is None:
+            raise EngineUnavailable("No container engine answers.")
+        return self.left
+
+    async def describe(self) -> str | None:
+        return self.version
 
 
 @dataclass

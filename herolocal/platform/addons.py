@@ -259,21 +259,23 @@ class Addons:
 
     # stopping -------------------------------------------------------------------------------------------------------
 
-    async def stop(self, app: str, *, kill: bool = False) -> None:
-        """Stop an app's servers, data stays. A server that cannot be stopped is logged: the next start reaps it."""
+    async def stop(self, app: str, *, kill: bool = False) -> tuple[str, ...]:
+        """Stop an app's servers, data stays. Returns a sentence for each that could not be: the next start reaps it."""
         attached = self._running.pop(app, ())
-        await self._stop_all(((item.record.name, item.backend) for item in attached), kill=kill)
+        return await self._stop_all(((item.record.name, item.backend) for item in attached), kill=kill)
 
-    async def _stop_all(self, names: Iterable[tuple[str, Backend]], *, kill: bool) -> None:
+    async def _stop_all(self, names: Iterable[tuple[str, Backend]], *, kill: bool) -> tuple[str, ...]:
         async with asyncio.TaskGroup() as group:
-            for name, backend in names:
-                group.create_task(self._stop_one(name, backend, kill=kill))
+            tasks = [group.create_task(self._stop_one(name, backend, kill=kill)) for name, backend in names]
+        return tuple(text for task in tasks if (text := task.result()))
 
-    async def _stop_one(self, name: str, backend: Backend, *, kill: bool) -> None:
+    async def _stop_one(self, name: str, backend: Backend, *, kill: bool) -> str | None:
         try:
             await self._servers[backend].stop(name, kill=kill)
         except HerolocalError as error:
             logging.getLogger("herolocal").warning("stopping %s: %s", name, error)
+            return f"{name} could not be stopped; the next `herolocal up` removes it. {error}"
+        return None
 
     async def forget(self, app: str, backend: Backend | None = None) -> None:
         """Stop the servers, remove their data and the records. `backend` says where the data is; None: look everywhere.

@@ -166,7 +166,8 @@ class RunningApp:
         self.dynos.order_stop(kill=self._kill)
         await self.dynos.stopped()
         await self.web.close()
-        await self._means.addons.stop(self.record.name, kill=self._kill)
+        for text in await self._means.addons.stop(self.record.name, kill=self._kill):
+            self.news.note(text, warning=True)
 
     async def _bring_up(self, group: asyncio.TaskGroup) -> None:
         await self._start.run(group, self.isolated.note)
