@@ -8,7 +8,7 @@ from herolocal.errors import InvalidName
 
 _APP = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
 _CONFIG_VAR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LONGEST = 30
+_SHORTEST, _LONGEST = 3, 30
 
 ADJECTIVES = (
     "calm",
@@ -41,7 +41,9 @@ def app_name_for(directory: str, taken: Collection[str]) -> str:
     base = re.sub(r"[^a-z0-9]+", "-", directory.lower()).strip("-")
     if not base or not base[0].isalpha():
         base = f"app-{base}".rstrip("-")
-    base = base[:_LONGEST].rstrip("-").ljust(3, "0")
+    if len(base) < _SHORTEST:
+        base += "-app"
+    base = base[:_LONGEST].rstrip("-")
     name, number = base, 1
     while name in taken:
         number += 1

@@ -15,7 +15,7 @@ from herolocal.model.names import app_name_for, check_app_name, check_config_var
         ("My Blog", "my-blog"),
         ("2048", "app-2048"),
         ("é", "app"),
-        ("x", "x00"),
+        ("x", "x-app"),
         ("a" * 40, "a" * 30),
     ],
 )

@@ -184,7 +184,7 @@ class Screen:
 
     def _step_line(self, event: Json) -> str:
         label = {"addons": "add-ons", "dyno": event["name"]}.get(event["step"], event["step"])
-        name = "" if event["step"] in ("build", "dyno") else f"{event['name']:<29}"
+        name = "" if event["step"] in ("build", "dyno") else f"{event['name']:<31}"
         seconds = "" if event["seconds"] is None else f"{event['seconds']:.1f} s"
         ending = {"addons": f"ready in {seconds}", "dyno": f"up in {seconds}"}.get(event["step"], seconds)
         if event["result"] == "cached":
