@@ -25,6 +25,7 @@ from herolocal.contracts.server import Backend, Servers
 from herolocal.contracts.workspace import IsolationMode
 from herolocal.errors import IsolationUnavailable
 from herolocal.model.choices import Isolation
+from herolocal.model.limits import KEPT_LAYERS
 from herolocal.platform.addons import Addons
 from herolocal.platform.apps import Apps
 from herolocal.platform.losses import Losses
@@ -100,6 +101,7 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     apps = Apps(means)
     running.append(apps)
     await CopyIsolation(home).reap()
+    await means.slugs.prune(apps.slugs_to_keep(), clock.now() - KEPT_LAYERS)
     if any(app.backend for app in store.apps()):
         await addons.reap()
     return Platform(apps, store, listeners, ports, authority, home_id)

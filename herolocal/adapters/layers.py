@@ -75,6 +75,7 @@ class Layers:
         """The layer's directory, and whether it was there; two builds of a key make one. Raises DependenciesFailed."""
         layer = self._layers / plan.key
         if layer.exists():
+            os.utime(layer)  # when it was used last, for `prune`
             return layer, True
         self._layers.mkdir(mode=0o711, parents=True, exist_ok=True)
         async with _lock(self._layers / f"{plan.key}.lock"):
@@ -91,6 +92,12 @@ class Layers:
             finally:
                 await asyncio.get_running_loop().run_in_executor(None, scratch.remove, new)
         return layer, False
+
+    def prune(self, used_after: float) -> None:
+        """Remove layers that were used before, and what a killed build left."""
+        for directory in self._layers.glob("*/"):
+            if directory.name.startswith("new-") or directory.stat().st_mtime < used_after:
+                scratch.remove(directory)
 
     async def _fill(self, new: Path, plan: Plan, options: BuildOptions, on_line: OnLine) -> None:
         python = new / ".heroku" / "python"

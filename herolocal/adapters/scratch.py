@@ -92,12 +92,12 @@ def created(path: str, entry: "os.DirEntry[str]", kind: ChangeKind = ChangeKind.
         head = _head(entry.path) if stat.S_ISREG(found.st_mode) else b""
     except OSError:
         return None
-    return Change(path, kind, found.st_size, head, Path(entry.path), found.st_mtime)
+    return Change(path, kind, found.st_size, head, Path(entry.path))
 
 
 def deleted(path: str) -> Change:
     """A file of the slug that is gone."""
-    return Change(path, ChangeKind.DELETED, 0, b"", None, 0.0)
+    return Change(path, ChangeKind.DELETED, 0, b"", None)
 
 
 def _head(path: str) -> bytes:

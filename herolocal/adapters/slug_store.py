@@ -10,6 +10,7 @@ import stat
 import tarfile
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from herolocal.adapters import scratch
@@ -139,8 +140,9 @@ class SlugStore:
         finally:
             scratch.remove(new)
 
-    async def prune(self, keep: frozenset[str]) -> None:
+    async def prune(self, keep: frozenset[str], layers_used_after: datetime) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._prune, keep)
+        await asyncio.get_running_loop().run_in_executor(None, self._layers.prune, layers_used_after.timestamp())
 
     def _prune(self, keep: frozenset[str]) -> None:
         for directory in self._slugs.glob("*/"):

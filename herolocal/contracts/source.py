@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +51,6 @@ class BuildOptions:
     caller: Mapping[str, str] = field(default_factory=dict)
     install: bool = True
     python_any: bool = False
-    fetch_python: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,6 @@ class SlugBuilder(Protocol):
         """Raises BuildFailed and its children, MachineError when the disk is full. Nothing half made stays."""
         ...
 
-    async def prune(self, keep: frozenset[str]) -> None:
-        """Remove slug trees whose checksum is not in `keep`, and layers that no slug uses any more."""
+    async def prune(self, keep: frozenset[str], layers_used_after: datetime) -> None:
+        """Remove slugs whose checksum is not in `keep`, and layers that no build has used since; while no app runs."""
         ...

@@ -52,7 +52,7 @@ class Change:
 
     `path` is as the app sees it: relative to its home (`app.db`) or absolute (`/tmp/x`). `size` in
     bytes, 0 when deleted. `head` holds the file's first 64 bytes, to tell its kind. `content` is where its
-    bytes are until the wipe, None when deleted. `modified_at` is seconds since the epoch.
+    bytes are until the wipe, None when deleted.
     """
 
     path: str
@@ -60,7 +60,6 @@ class Change:
     size: int
     head: bytes
     content: Path | None
-    modified_at: float
 
 
 class Workspaces(Protocol):

@@ -1,6 +1,7 @@
 """Dyno sizes and every time-out and limit of Heroku's runtime, each with its source."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from herolocal.errors import InvalidFormation
 
@@ -72,6 +73,8 @@ SERVER_LOG_BYTES = 1024 * 1024  # ours: per embedded server, twice
 CERTIFICATE_DAYS = 365  # of the local authority
 CERTIFICATE_RENEWAL_DAYS = 30
 
+KEPT_RELEASES = 10  # ours: of so many releases of an app the slugs stay on the disk
+KEPT_LAYERS = timedelta(days=30)  # ours: dependencies that no build uses for so long are removed
 TRASH_BYTES = 100 * 1024 * 1024  # ours
 
 

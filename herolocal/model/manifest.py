@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from herolocal.errors import InvalidFormation, InvalidManifest
 from herolocal.model.formation import FormationRow
@@ -51,7 +51,6 @@ class Manifest:
     formation: tuple[FormationRow, ...] = ()
     addons: tuple[AddonRequest, ...] = ()
     unhonored: tuple[str, ...] = ()
-    generated: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(text: str, file: str = "app.json") -> Manifest:

@@ -9,8 +9,10 @@ from pathlib import Path
 from herolocal.contracts.store import AppRecord
 from herolocal.errors import Conflict, NotFound
 from herolocal.model.choices import Choices
+from herolocal.model.limits import KEPT_RELEASES
 from herolocal.model.names import app_name_for
 from herolocal.platform.means import Means
+from herolocal.platform.releases import Releases
 from herolocal.platform.running import RunningApp
 
 
@@ -67,6 +69,13 @@ class Apps:
             if name in (app.name, app.id):
                 return app
         raise NotFound("Couldn't find that app.")
+
+    def slugs_to_keep(self) -> frozenset[str]:
+        """Those of each app's newest releases, and of the one that runs whatever came after it."""
+        releases = [Releases(self.means.state, self.means.clock, app.name) for app in self.records()]
+        newest = {item.slug for ledger in releases for item in ledger.all()[-KEPT_RELEASES:]}
+        current = {item.slug for ledger in releases if (item := ledger.current())}
+        return frozenset(newest | current) - {""}
 
     def of_directory(self, directory: str) -> AppRecord | None:
         """The app whose directory this is."""

@@ -132,8 +132,6 @@ class Logplex:
         self._ring: deque[bytes] = deque()
         self._lines = 0
         self._sessions: set[Session] = set()
-        self._second = ""
-        self._prefix = b""
 
     def stamp(self) -> bytes:
         """Now, as `2026-01-01T00:00:00.412802+00:00`."""

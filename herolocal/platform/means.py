@@ -2,9 +2,8 @@
 
 import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from herolocal.contracts.clock import Clock
@@ -49,8 +48,3 @@ class Means:
     isolate: Callable[[Isolation], Isolated]
     tls: Callable[[], ssl.SSLContext]
     user: str
-
-
-def absolute(directory: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """Paths as the person meant them: relative to the project directory."""
-    return tuple(directory / name for name in names)

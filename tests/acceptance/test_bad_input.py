@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ CASES = {
     "formation of an unknown type": ({}, ("--formation", "wep=1"), 2, "Couldn't find the process type `wep`"),
     "size": ({}, ("--formation", "web=1:huge"), 2, "No such dyno size as `huge`"),
 }  # fmt: skip
+
+
+@pytest.fixture
+def person() -> Iterator[Place]:
+    """A place of somebody who is not root, to whom a directory can be closed."""
+    with make_place(ordinary()) as made:
+        yield made
+        for directory in (made.project, made.root / "closed"):
+            if directory.exists():
+                directory.chmod(0o755)
+
+
+def lock(directory: Path) -> None:
+    """Nobody but root may write in it any more."""
+    directory.chmod(0o555)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -117,14 +133,37 @@ def test_a_crash_touches_no_other_dyno_and_is_restarted_at_once(place: Place) ->
         assert up.interrupt() == 130
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_home_that_cannot_be_written_is_named(place: Place) -> None:
-    with make_place(ordinary()) as theirs:
-        theirs.write({"Procfile": WEB})
-        theirs.environment = {"HEROLOCAL_HOME": str(place.root / "closed")}
-        place.root.chmod(0o700)
-        result = theirs.run("up", *PLAIN, check=False)
-        assert (result.returncode, "Set HEROLOCAL_HOME" in " ".join(result.stderr.split())) == (1, True), result.stderr
+def test_a_home_that_cannot_be_written_is_named(person: Place) -> None:
+    person.write({"Procfile": WEB})
+    person.root.chmod(0o755)
+    closed = person.root / "closed"
+    closed.mkdir()
+    lock(closed)
+    person.environment = {"HEROLOCAL_HOME": str(closed / "home")}
+    result = person.run("up", *PLAIN, check=False)
+    assert (result.returncode, "Set HEROLOCAL_HOME" in " ".join(result.stderr.split())) == (1, True), result.stderr
+
+
+def test_an_app_in_a_read_only_directory_runs_and_the_example_cannot_be_written_there(person: Place) -> None:
+    person.write({"Procfile": WEB, "server.py": SERVER})
+    lock(person.project)
+    with person.up(*PLAIN) as up:
+        assert get(up.ready().url)[0] == 200
+        assert up.interrupt() == 130
+    result = person.run("demo", "blog", check=False)
+    text = " ".join(result.stderr.split())
+    assert (result.returncode, "Cannot write the example into" in text, "Permission denied" in text) == (2, True, True)
+
+
+def test_a_file_that_cannot_be_read_is_named(person: Place) -> None:
+    person.write({"Procfile": WEB, "secret.txt": "x"})
+    (person.project / "secret.txt").chmod(0)
+    result = person.run("up", *PLAIN, check=False)
+    text = " ".join(result.stderr.split())
+    assert (
+        result.returncode,
+        "secret.txt: Permission denied. Make it readable, or list it in .slugignore" in text,
+    ) == (1, True), text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

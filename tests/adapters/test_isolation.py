@@ -195,9 +195,11 @@ def marked(mark: str) -> list[str]:
 def test_sigterm_reaches_every_process_and_sigkill_ends_the_deaf(machine: Machine) -> None:
     async def go() -> tuple[int, str]:
         output = Output()
-        command = "(trap 'echo child' TERM; sleep 300 & wait) & trap 'echo parent' TERM; echo ready; wait; wait; exit 6"
+        child = "(trap 'echo child' TERM; echo one; sleep 300 & wait)"
+        command = f"{child} & trap 'echo parent' TERM; echo two; wait; wait; exit 6"
         process, launch = await machine.start(command, output)
-        await output.wait_for(b"ready")
+        await output.wait_for(b"one")
+        await output.wait_for(b"two")
         async with asyncio.timeout(30):
             process.terminate()
             status = await process.wait()
@@ -206,7 +208,7 @@ def test_sigterm_reaches_every_process_and_sigkill_ends_the_deaf(machine: Machin
 
     status, output = asyncio.run(go())
     assert status == 6
-    assert sorted(output.split()) == ["child", "parent", "ready"]
+    assert sorted(output.split()) == ["child", "one", "parent", "two"]
 
     async def deaf() -> int:
         output = Output()

@@ -24,7 +24,6 @@ class Meeting:
     writer: asyncio.StreamWriter | None = None
     reader: asyncio.StreamReader | None = None
     attached: asyncio.Event = field(default_factory=asyncio.Event)
-    drained: asyncio.Event = field(default_factory=asyncio.Event)
 
     def output(self, chunk: bytes) -> None:
         """Send the dyno's output on; a client that went away gets nothing."""

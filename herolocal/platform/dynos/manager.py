@@ -225,16 +225,6 @@ class DynoManager:
         """The states of one type's dynos."""
         return tuple(slot.state for slot in self._slots.values() if slot.type == type_)
 
-    async def settled(self) -> bool:
-        """Wait until every dyno came up (True), or one crashed while starting (False)."""
-        while True:
-            states = [slot.state for slot in self._slots.values()]
-            if State.CRASHED in states:
-                return False
-            if all(state is State.UP for state in states):
-                return True
-            await self.news()
-
     async def news(self) -> None:
         """Wait for the next change of any dyno's state."""
         await self._news.wait()

@@ -40,7 +40,6 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Exchange] = deque()
         self._upgraded = False
         self._idle: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
 
     # asyncio.Protocol -----------------------------------------------------------------------------------------------
 
@@ -68,8 +67,6 @@ class Connection(asyncio.Protocol):
                 self._queue[0].body(rest)
         except (httptools.HttpParserError, httptools.HttpParserCallbackError):
             self._bad_request()
-        if self._reading is None:
-            self._head_bytes = 0
 
     def eof_received(self) -> bool:
         return False
@@ -92,7 +89,7 @@ class Connection(asyncio.Protocol):
     # httptools ------------------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._target, self._headers, self._head_bytes = b"", [], 0
+        self._target, self._headers = b"", []
         self._stop_idle()
 
     def on_url(self, target: bytes) -> None:
