@@ -102,8 +102,9 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     running.append(apps)
     await CopyIsolation(home).reap()
     await means.slugs.prune(apps.slugs_to_keep(), clock.now() - KEPT_LAYERS)
-    if any(app.backend for app in store.apps()):
-        await addons.reap()
+    # An app with add-ons and no back end was killed in its first start, and may have left servers anywhere.
+    for backend in {app.backend for app in store.apps() if app.backend or store.addons(app.name)}:
+        await addons.reap(backend)
     return Platform(apps, store, listeners, ports, authority, home_id)
 
 

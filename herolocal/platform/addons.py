@@ -1,6 +1,7 @@
 """The add-ons of all apps: which an app wants, where their servers run, and what they put into its config vars."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import uuid
@@ -163,18 +164,20 @@ class Addons:
         image_prefix: str = "",
         report: Report = lambda _progress: None,
     ) -> tuple[Attached, ...]:
-        """Record what is new, and start all servers side by side; when one fails, the others are stopped again.
+        """Record what is new, and start all servers side by side.
 
+        When one fails, the others are stopped again, and what is new is forgotten: no dyno has written to it yet.
         Raises MachineError's children of the one that failed first.
         """
         way = Way(backend, fresh, tls, images or {}, image_prefix)
+        before = {record.name for record in self.records(app)}
         records = self._record(app, wanted)
         tasks = []
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._start(record, way, report)) for record in records]
         except BaseException as error:
-            await self._undo(records, backend)
+            await self._undo(records, backend, [record for record in records if record.name not in before])
             if (first := _first(error)) is error:
                 raise
             raise first from error
@@ -243,9 +246,13 @@ class Addons:
             image_prefix=way.image_prefix,
         )
 
-    async def _undo(self, records: Iterable[AddonRecord], backend: Backend) -> None:
-        """Stop what was started; what had not got so far has cleaned up after itself."""
+    async def _undo(self, records: Iterable[AddonRecord], backend: Backend, new: Iterable[AddonRecord]) -> None:
+        """Stop what was started; what had not got so far has cleaned up after itself. Forget what is new."""
         await self._stop_all(((record.name, backend) for record in records), kill=True)
+        for record in new:
+            with contextlib.suppress(HerolocalError):  # an engine that is lost: its containers are reaped later
+                await self._servers[backend].forget(record.volume)
+            self._store.delete_addon(record.name)
 
     # what there is --------------------------------------------------------------------------------------------------
 
@@ -290,12 +297,12 @@ class Addons:
                     await self._servers[place].forget(record.volume)
             self._store.delete_addon(record.name)
 
-    async def reap(self) -> int:
-        """Remove what a killed platform of this home left running; returns how many servers that were."""
+    async def reap(self, backend: Backend | None = None) -> int:
+        """Remove what a killed platform of this home left running, there or everywhere; returns how many servers."""
         count = 0
-        for servers in self._servers.values():
+        for place in [backend] if backend is not None else list(self._servers):
             try:
-                count += await servers.reap()
+                count += await self._servers[place].reap()
             except EngineUnavailable as error:
                 logging.getLogger("herolocal").info("looking for leftovers: %s", error)
         return count

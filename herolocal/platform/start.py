@@ -157,14 +157,11 @@ class Start:
             self._news.note(text)
         if not wanted.requests:
             return ()
-        if backend is not self.record.backend and not choices.fresh:
-            self.record = replace(self.record, backend=backend)
-            self._means.state.save_app(self.record)
         since = self._means.clock.monotonic()
         for request in wanted.requests:
             self._news.step(Step("addons", f"{request.service}:{request.plan}"), "started")
         try:
-            return await addons.ensure(
+            attached = await addons.ensure(
                 self.record.name,
                 wanted.requests,
                 backend,
@@ -177,6 +174,10 @@ class Start:
         except HerolocalError:
             self._news.step(Step("addons", "add-ons"), "failed")
             raise
+        if backend is not self.record.backend and not choices.fresh:
+            self.record = replace(self.record, backend=backend)
+            self._means.state.save_app(self.record)
+        return attached
 
     def _told_of_addon(self, progress: AddonProgress, since: float) -> None:
         self.addon_states[progress.name] = "provisioned" if progress.is_ready else "provisioning"

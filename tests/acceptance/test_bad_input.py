@@ -196,6 +196,10 @@ def test_an_image_that_cannot_be_had_is_told(place: Place) -> None:
     text = " ".join(result.stderr.split())
     assert (result.returncode, "cannot pull image localhost:9/nosuch/redis:7" in text.lower()) == (1, True), text
     assert "HEROLOCAL_IMAGE_REDIS" in text
+    assert "--addons embedded" in text
+    with place.up("--no-build", "--addons", "embedded") as up:  # what the message says works
+        up.wait_for(r"heroku-redis:mini .* ready in")
+        assert up.interrupt() == 130
 
 
 @pytest.mark.slow

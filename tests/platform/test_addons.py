@@ -122,6 +122,16 @@ def test_when_one_does_not_start_the_others_are_stopped_again(stage: Stage) -> N
         stage.start("redis", "psycopg2", "elasticsearch")
     assert stage.embedded.running == {}
     assert stage.addons.running("blog") == ()
+    assert (stage.embedded.volumes, stage.addons.records("blog")) == (set(), ())
+
+
+def test_when_one_does_not_start_the_data_of_earlier_starts_is_kept(stage: Stage) -> None:
+    stage.start("redis")
+    asyncio.run(stage.addons.stop("blog"))
+    stage.embedded.failing = ("heroku-redis",)
+    with pytest.raises(ServerFailed):
+        stage.start("redis")
+    assert len(stage.embedded.volumes) == len(stage.addons.records("blog")) == 1
 
 
 def test_each_step_is_reported_with_what_the_server_is_not(stage: Stage) -> None:
@@ -153,3 +163,4 @@ def test_what_an_engine_that_is_away_may_hold_does_not_stop_a_start(stage: Stage
     stage.embedded.left = 2
     stage.docker.version = None
     assert asyncio.run(stage.addons.reap()) == 2
+    assert asyncio.run(stage.addons.reap(DOCKER)) == 0

@@ -145,7 +145,8 @@ class Screen:
 
     def _spin(self) -> None:
         if self._pending:
-            self._busy.show(", ".join(self._pending.values()))
+            width = shutil.get_terminal_size().columns - len("⠋ ") - 1
+            self._busy.show(", ".join(self._pending.values())[:width])
 
     # events ---------------------------------------------------------------------------------------------------------
 
@@ -159,6 +160,8 @@ class Screen:
             "note": self._note,
             "step": self._step,
             "lost": self._lost,
+            "error": self._rest_now,
+            "end": self._rest_now,
         }
         if name in shown:
             shown[name](event)
@@ -181,6 +184,11 @@ class Screen:
         self._pending.pop(key, None)
         self._busy.hide()
         self.say(self._step_line(event))
+
+    def _rest_now(self, _event: Json) -> None:
+        """Nothing is under way any more."""
+        self._pending.clear()
+        self._busy.hide()
 
     def _step_line(self, event: Json) -> str:
         label = {"addons": "add-ons", "dyno": event["name"]}.get(event["step"], event["step"])
@@ -224,9 +232,14 @@ def _uncommitted(paths: Sequence[str]) -> str:
 
 
 def _indented(text: str) -> str:
+    return _wrapped(text, "  ", "    ")
+
+
+def _wrapped(text: str, first: str, then: str) -> str:
+    """Lines as wide as the terminal, the first and the others indented; no word is broken."""
     width = max(40, shutil.get_terminal_size((120, 24)).columns - 2)
     return textwrap.fill(
-        text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+        text, width, initial_indent=first, subsequent_indent=then, break_on_hyphens=False, break_long_words=False
     )
 
 
@@ -302,12 +315,8 @@ def err(text: str) -> None:
 
 def error(text: str) -> None:
     """`Error: what was asked, what was found`, then what to do, wrapped."""
-    width = max(40, shutil.get_terminal_size((100, 24)).columns - 2)
-    first, *rest = text.splitlines() or [""]
-    wrapped = textwrap.wrap(
-        f"Error: {first}", width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
-    err("\n".join([*wrapped, *rest]))
+    first, *rest = f"Error: {text}".splitlines()
+    err("\n".join([_wrapped(first, "", "  "), *(_wrapped(line.strip(), "  ", "  ") for line in rest)]))
 
 
 def ps_lines(dynos: Sequence[Json], now: datetime) -> list[str]:
