@@ -132,20 +132,34 @@ def started(place: Place, *arguments: str) -> Iterator[OnTerminal]:
         process.wait(PATIENCE)
 
 
+CATCHER = """\
+import sys, time
+try:
+    print("sleeping", flush=True)
+    time.sleep(100)
+except KeyboardInterrupt:
+    print("caught", flush=True)
+    sys.exit(3)
+"""
+
+
 def test_on_a_terminal_run_is_one_and_ctrl_c_belongs_to_the_program_in_it(app: Place) -> None:
-    with started(app, "run", "bash --norc -i") as terminal:
-        terminal.type("PS1=''; test -t 1 && echo is-$((1 + 1))-terminal; stty size\n")
-        terminal.wait_for("is-2-terminal")
-        terminal.type("echo slee-ping; sleep 100\n")
-        terminal.wait_for(r"slee-ping\r\n")
+    with started(app, "run", "python3", "-c", CATCHER) as terminal:
+        terminal.wait_for("sleeping")
         terminal.type("\x03")
-        terminal.type("echo still-$((2 + 3))\n")
-        terminal.wait_for("still-5")
-        fcntl.ioctl(terminal.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 41, 123, 0, 0))
-        terminal.type("until [ \"$(stty size)\" = '41 123' ]; do :; done; echo resized-$((3 + 3))\n")
-        terminal.wait_for("resized-6")
-        terminal.type("exit 3\n")
+        terminal.wait_for("caught")
         assert terminal.process.wait(PATIENCE) == 3
+    with started(app, "run", "test -t 0 && test -t 1 && read word; echo $word $TERM $(stty size)") as terminal:
+        terminal.type("ahead\n")
+        terminal.wait_for("ahead xterm 24 80")
+
+
+def test_the_dynos_terminal_follows_the_window(app: Place) -> None:
+    command = "echo ready; until [ \"$(stty size)\" = '41 123' ]; do :; done; echo resized"
+    with started(app, "run", command) as terminal:
+        terminal.wait_for("ready\r\n")
+        fcntl.ioctl(terminal.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 41, 123, 0, 0))
+        terminal.wait_for("resized\r\n")
 
 
 def test_a_client_that_goes_away_ends_its_dyno(app: Place) -> None:
