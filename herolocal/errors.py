@@ -34,6 +34,14 @@ class HerolocalError(Exception):
     """The root. `str(error)` says what was asked, what was found and what to do."""
 
 
+def expected(error: BaseException) -> HerolocalError | None:
+    """The error of ours in a group of errors, or this one; None when there is a fault among them."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [expected(item) for item in error.exceptions]
+        return found[0] if found and None not in found else None
+    return error if isinstance(error, HerolocalError) else None
+
+
 class UsageError(HerolocalError):
     """What was asked cannot be done as written; nothing was changed."""
 

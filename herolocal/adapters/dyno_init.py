@@ -45,7 +45,7 @@ def check(result: int, what: str) -> None:
 
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
     arguments = (value.encode() if value else None for value in (source, target, kind))
-    check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {target}")
+    check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {kind or target}")
 
 
 # namespaces ---------------------------------------------------------------------------------------------------------

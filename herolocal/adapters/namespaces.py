@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -34,6 +35,7 @@ VISIBLE = (
     "/run/systemd/resolve",
 )
 _PROBE_SECONDS = 5
+_REFUSAL = re.compile(r"^.*cannot isolate this dyno: (\[Errno \d+\] )?", re.DOTALL)
 
 
 def dyno_owner() -> tuple[int, int] | None:
@@ -199,4 +201,4 @@ def _try(workspace: Workspace) -> ProbeResult:
     text = result.stdout.decode("utf-8", "replace").strip()
     if result.returncode == 0 and text.endswith("herolocal"):
         return ProbeResult(True)
-    return ProbeResult(False, text.rpartition(": ")[2] or f"status {result.returncode}")
+    return ProbeResult(False, _REFUSAL.sub("", text) or f"status {result.returncode}")

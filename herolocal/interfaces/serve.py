@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from herolocal import __version__
 from herolocal.assembly import Platform, assemble
-from herolocal.errors import HerolocalError, PortTaken
+from herolocal.errors import HerolocalError, PortTaken, expected
 from herolocal.model.choices import from_json
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
     pipes = Pipes(options.ready_fd, options.request_fd)
     try:
         _run(pipes)
-    except HerolocalError as error:
+    except (HerolocalError, BaseExceptionGroup) as found:
+        error = expected(found)
+        if error is None:
+            raise
         _say(pipes.ready, {"error": {"id": type(error).__name__, "message": str(error)}})
         logging.getLogger("herolocal").error("%s", error)
         sys.exit(1)

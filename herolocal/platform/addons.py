@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from herolocal.contracts.clock import Clock
 from herolocal.contracts.server import Backend, Credentials, RunningServer, ServerRequest, Servers
 from herolocal.contracts.store import AddonRecord, AddonStore
-from herolocal.errors import EngineUnavailable, HerolocalError, UsageError
+from herolocal.errors import EngineUnavailable, HerolocalError, UsageError, expected
 from herolocal.model import addon
 from herolocal.model.addon import PlanRequest
 from herolocal.model.catalog import Template
@@ -178,7 +178,7 @@ class Addons:
                 tasks = [group.create_task(self._start(record, way, report)) for record in records]
         except BaseException as error:
             await self._undo(records, backend, [record for record in records if record.name not in before])
-            if (first := _first(error)) is error:
+            if (first := expected(error)) is None or first is error:
                 raise
             raise first from error
         self._running[app] = tuple(task.result() for task in tasks)
@@ -312,12 +312,3 @@ def _config_vars(request: ServerRequest, attachment: str, server: RunningServer)
     who = request.credentials
     address = addon.Address(who.user, who.password, who.database, server.host, server.port, server.tls_port)
     return addon.config_vars(request.template, attachment, address, tls=request.tls)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first error of ours in a group, or the error itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for item in error.exceptions:
-            if isinstance(found := _first(item), HerolocalError):
-                return found
-    return error

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from herolocal.contracts.store import AppRecord
 from herolocal.contracts.workspace import Change
-from herolocal.errors import HerolocalError, NotFound, UsageError
+from herolocal.errors import HerolocalError, NotFound, UsageError, expected
 from herolocal.model import formation
 from herolocal.model.choices import Choices
 from herolocal.model.dyno import State
@@ -154,7 +154,7 @@ class RunningApp:
         """Tell a failed start to whoever watches."""
         if error is None:
             return
-        failure = _ours(error)
+        failure = expected(error)
         if failure is None:
             raise error
         self.failure = failure
@@ -255,11 +255,3 @@ class RunningApp:
                 if hint.path not in seen:
                     seen.add(hint.path)
                     self.news.event("shared-nothing", text=hint.text)
-
-
-def _ours(error: BaseException) -> HerolocalError | None:
-    """The error of ours in a group of errors, or None when there is a fault among them."""
-    if isinstance(error, BaseExceptionGroup):
-        found = [_ours(item) for item in error.exceptions]
-        return found[0] if found and None not in found else None
-    return error if isinstance(error, HerolocalError) else None

@@ -1,21 +1,25 @@
 """Drives the real command in a home of its own, and looks for what it leaves behind."""
 
+import atexit
 import contextlib
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ import psutil
 from tests import images
 
 PATIENCE = 60.0
+ROOT = Path(__file__).parents[2]
 # Where package managers of this machine find their index, and whom they trust.
 _OF_THE_MACHINE = ("PIP_", "UV_", "SSL_CERT", "REQUESTS_CA", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -40,6 +45,27 @@ class Person:
 def me() -> Person:
     """The user of this test run."""
     return Person("root" if os.geteuid() == 0 else "user", os.geteuid())
+
+
+@cache
+def python_of(person: Person) -> str:
+    """An interpreter with herolocal that this person can run: ours, else one made where they can reach it."""
+    if _can_run(person, sys.executable):
+        return sys.executable
+    directory = Path(tempfile.mkdtemp(prefix="hl-python-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)
+    made = str(directory / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    subprocess.run([made, "-m", "pip", "install", "-q", f"{ROOT}[embedded]"], check=True)
+    assert _can_run(person, made), f"{person.name} (uid {person.uid}) can run neither {sys.executable} nor {made}"
+    return made
+
+
+def _can_run(person: Person, python: str) -> bool:
+    command = [*person.prefix, python, "-c", "import herolocal"]
+    environment = {"PYTHONPATH": str(ROOT)} if python == sys.executable else {}
+    return subprocess.run(command, cwd="/", env=environment, capture_output=True).returncode == 0
 
 
 @dataclass(slots=True)
@@ -71,7 +97,7 @@ class Place:
 
     def command(self, *arguments: str) -> list[str]:
         """The argument vector of `herolocal ARGUMENTS`, as this person."""
-        return [*self.person.prefix, sys.executable, "-m", "herolocal", *arguments]
+        return [*self.person.prefix, python_of(self.person), "-m", "herolocal", *arguments]
 
     def env(self) -> dict[str, str]:
         """What the person's shell exports."""
@@ -82,7 +108,7 @@ class Place:
             **(images.variables() if self.pass_images else {}),
             "HOME": str(self.root),
             "HEROLOCAL_HOME": str(self.home),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            **({"PYTHONPATH": str(ROOT)} if python_of(self.person) == sys.executable else {}),
             "PYTHONDONTWRITEBYTECODE": "1",
             "NO_COLOR": "1",
             **self.environment,

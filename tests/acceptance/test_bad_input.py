@@ -181,6 +181,29 @@ def test_a_full_disk_is_told_and_nothing_stays(place: Place) -> None:
         subprocess.run(["umount", "--lazy", str(place.home)], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount an overlay")
+def test_namespaces_that_are_refused_are_told_and_auto_takes_a_copy(place: Place) -> None:
+    place.write({"Procfile": WEB, "server.py": SERVER})
+    for name in ("home", "lower", "upper", "work"):
+        (place.root / name).mkdir()
+    options = ",".join(f"{name}dir={place.root}/{name}" for name in ("lower", "upper", "work"))
+    # No dyno's overlay can lie on another overlay: so it is in most containers.
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(place.home)], check=True)
+    try:
+        result = place.run("up", *PLAIN[:-1], "namespace", check=False)
+        text = " ".join(result.stderr.split())
+        refused = "this machine refuses it: mount overlay: Invalid argument. Use --isolation copy."
+        assert (result.returncode, refused in text, "Traceback" in text) == (1, True, False), text
+        place.wait_until_gone()
+        with place.up(*PLAIN[:-1], "auto") as up:
+            up.ready()
+            text = " ".join(up.output.split())
+            assert "run in copies of the slug as root (no namespaces here: mount overlay: Invalid argument)" in text
+            assert up.interrupt() == 130
+    finally:
+        subprocess.run(["umount", "--lazy", str(place.home)], check=True)
+
+
 def test_an_engine_that_does_not_answer_is_told(place: Place) -> None:
     place.write({"Procfile": WEB, "app.json": '{"addons": ["heroku-redis"]}'})
     place.environment = {"DOCKER_HOST": "tcp://127.0.0.1:9"}

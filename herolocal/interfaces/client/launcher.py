@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from herolocal import __version__
+from herolocal import __version__, errors
 from herolocal.errors import MissingPart, PlatformUnreachable
 
 PARTS = (
@@ -187,7 +187,8 @@ def _start(home: Path, environment: Mapping[str, str], request: Mapping[str, obj
         os.close(ready_read)
     if "error" in about:
         os.close(lease)
-        raise PlatformUnreachable(about["error"]["message"])
+        kind = getattr(errors, about["error"]["id"], PlatformUnreachable)
+        raise kind(about["error"]["message"])
     # The keeper outlives this command; whoever adopts it reaps it.
     process.returncode = 0
     return Started(Address(about["port"], about["token"], about["ca"], about["pid"]), lease)
