@@ -5,18 +5,17 @@ import json
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from herolocal.adapters import scratch
+from herolocal.adapters import overlay, scratch
 from herolocal.adapters.copies import reap
 from herolocal.adapters.dyno_process import INIT, DynoProcess, Spec, spawn
 from herolocal.contracts.process import Launch, OnOutput
-from herolocal.contracts.workspace import Change, ChangeKind, SlugTree, Workspace
+from herolocal.contracts.workspace import Change, SlugTree, Workspace
 
 ROOTS_DYNO = 61000  # for root: a uid that no distribution gives to anybody
 USERS_DYNO = 1000  # in the nested user namespace of anyone else
@@ -67,7 +66,7 @@ class NamespaceIsolation:
         return Workspace(dyno_id, slug, directory, Path("/app"), Path("/tmp"))
 
     async def changes(self, workspace: Workspace) -> tuple[Change, ...]:
-        return await asyncio.get_running_loop().run_in_executor(None, _changes, workspace)
+        return await asyncio.get_running_loop().run_in_executor(None, overlay.changes, workspace)
 
     async def wipe(self, workspace: Workspace) -> None:
         await asyncio.get_running_loop().run_in_executor(None, scratch.remove, workspace.scratch)
@@ -108,42 +107,6 @@ def _members(workspace: Workspace) -> dict[str, object]:
         "gid": dyno,
         "was_root": root,
     }
-
-
-def _changes(workspace: Workspace) -> tuple[Change, ...]:
-    """The overlay's upper layer is the exact set; /tmp is all the dyno's own."""
-    changes = [
-        _change(path, entry, (workspace.slug.directory, *workspace.slug.layers))
-        for path, entry in scratch.files(workspace.scratch / "upper")
-    ]
-    changes += [scratch.created(f"/tmp/{path}", entry) for path, entry in scratch.files(workspace.scratch / "tmp")]
-    return tuple(change for change in changes if change is not None)
-
-
-def _change(path: str, entry: "os.DirEntry[str]", lower: tuple[Path, ...]) -> Change | None:
-    """One entry of the upper layer: a whiteout, a new file, or a copy that differs from the slug's."""
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except OSError:
-        return None
-    if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-        return scratch.deleted(path)
-    below = next((layer / path for layer in lower if os.path.lexists(layer / path)), None)
-    if below is None:
-        return scratch.created(path, entry)
-    if _same(Path(entry.path), below):
-        return None
-    return scratch.created(path, entry, ChangeKind.MODIFIED)
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether a copied-up file was left as it was (only its mode or times were touched)."""
-    try:
-        if one.is_symlink() or other.is_symlink():
-            return one.readlink() == other.readlink()
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
-    except OSError:
-        return False
 
 
 def probe(home: Path) -> ProbeResult:

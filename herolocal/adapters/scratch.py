@@ -66,21 +66,25 @@ def give(directory: Path, owner: tuple[int, int]) -> None:
             os.chown(Path(here) / name, *owner, follow_symlinks=False)
 
 
-def files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every entry that is no directory, with its path relative to `directory`; unreadable ones are left out."""
+def entries(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything below, with its path relative to `directory`, a directory before what is in it."""
     todo = [(str(directory), "")]
     while todo:
         here, relative = todo.pop()
         try:
-            entries = list(os.scandir(here))
-        except OSError:
+            found = list(os.scandir(here))
+        except OSError:  # unreadable ones are left out
             continue
-        for entry in entries:
+        for entry in found:
             path = f"{relative}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 todo.append((entry.path, f"{path}/"))
-            else:
-                yield path, entry
+            yield path, entry
+
+
+def files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every entry that is no directory."""
+    return ((path, entry) for path, entry in entries(directory) if not entry.is_dir(follow_symlinks=False))
 
 
 def created(path: str, entry: "os.DirEntry[str]", kind: ChangeKind = ChangeKind.CREATED) -> Change | None:

@@ -146,6 +146,24 @@ def test_what_was_written_changed_and_removed_is_found(machine: Machine) -> None
     assert changes == {"new.txt": "created", "x/y/z": "created", "a.txt": "modified", "dir/b.txt": "deleted"}
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("rm -r dir", {"dir/b.txt": "deleted", "dir/c.txt": "deleted"}),
+        ("rm -r dir; mkdir dir; echo x > dir/b.txt", {"dir/b.txt": "modified", "dir/c.txt": "deleted"}),
+        ("rm -r dir; echo x > dir", {"dir": "created", "dir/b.txt": "deleted", "dir/c.txt": "deleted"}),
+        ("mv dir moved", dict.fromkeys(("moved/b.txt", "moved/c.txt"), "created")
+            | dict.fromkeys(("dir/b.txt", "dir/c.txt"), "deleted")),
+        ("rm a.txt; mkdir a.txt; echo x > a.txt/b", {"a.txt": "deleted", "a.txt/b": "created"}),
+        ("rm a.txt; ln -s dir a.txt", {"a.txt": "modified"}),
+    ],
+)  # fmt: skip
+def test_files_of_directories_that_went_or_came_anew_are_found(
+    command: str, expected: dict[str, str], machine: Machine
+) -> None:
+    assert machine.run(command).changes == expected
+
+
 def test_each_life_starts_from_the_slug(machine: Machine) -> None:
     machine.run("rm -rf dir a.txt; echo x > y")
     assert (
