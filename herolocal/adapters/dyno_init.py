@@ -93,6 +93,9 @@ def make_root(spec: Spec) -> None:
     root = spec["root"]
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m")
+    for path in ("/app", "/tmp", "/proc", "/old"):
+        os.makedirs(root + path, exist_ok=True)
+    mount(spec["tmp"], root + "/tmp", None, MS_BIND)  # first: what is visible may lie below it
     for path in spec["visible"]:
         if os.path.islink(path):
             os.symlink(os.readlink(path), root + path)
@@ -101,9 +104,6 @@ def make_root(spec: Spec) -> None:
             read_only(root + path)
     bind("/dev", root)
     mount("tmpfs", root + "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    for path in ("/app", "/tmp", "/proc", "/old"):
-        os.makedirs(root + path, exist_ok=True)
-    mount(spec["tmp"], root + "/tmp", None, MS_BIND)
     options = f"lowerdir={':'.join(spec['lower'])},upperdir={spec['upper']},workdir={spec['work']},userxattr"
     mount("overlay", root + "/app", "overlay", MS_NOSUID | MS_NODEV, options)
     mount("proc", root + "/proc", "proc", MS_NOSUID | MS_NODEV)

@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build. `caller` is the caller's environment: PATH for interpreters and tools, pip's and proxy settings."""
+    """How to build. `caller` is the caller's environment: a build takes PATH, pip's and proxy settings of it."""
 
     caller: Mapping[str, str] = field(default_factory=dict)
     install: bool = True

@@ -27,6 +27,7 @@ def dyno_environment(
     concurrency = {"DYNO_RAM": str(size.ram), "HEROLOCAL_CORES": str(size.cores)}
     if "WEB_CONCURRENCY" not in config_vars:
         concurrency |= {"WEB_CONCURRENCY": str(size.web_concurrency), "WEB_CONCURRENCY_SET_BY": "heroku/python"}
-    base = dict(caller) if caller is not None else {"PATH": PATH, "LANG": "en_US.UTF-8"}
-    vars_ = {name: value for name, value in config_vars.items() if name != "PORT"}
-    return {**base, **concurrency, **vars_, **platform}
+    base = {"PATH": PATH, "LANG": "en_US.UTF-8"} if caller is None else caller
+    values = {**base, **concurrency, **config_vars}
+    values.pop("PORT", None)
+    return {**values, **platform}

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from herolocal.contracts.source import BuildOptions, BuiltSlug, Project, Source
 from herolocal.contracts.store import AppRecord
@@ -226,12 +225,9 @@ class Start:
         self._logplex.line("app", "api", f"Running release v{release.version} commands by user {release.user}")
         name = self._dynos.one_off_name(RELEASE, self._means.random)
         life = self._dynos.one_off(Role(name, command, RELEASE_SIZE), release=runnable)
-        limit = asyncio.ensure_future(self._means.clock.sleep(RELEASE_TIMEOUT))
         try:
-            waits: set[asyncio.Future[Any]] = {limit, life.exited}
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await life.ends_within(RELEASE_TIMEOUT)
         finally:
-            limit.cancel()
             if not life.exited.done():
                 life.kill("killed")
         status = await life.exited

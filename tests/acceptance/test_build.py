@@ -167,3 +167,30 @@ def test_another_minor_version_of_python_is_refused_unless_asked_for(place: Plac
         up.wait_for(r"from \S+ version 2\.0\.0")
         assert "3.99" in up.output
         up.interrupt()
+
+
+@pytest.mark.parametrize("options", [(), ("--no-build",)], ids=["no package file", "--no-build"])
+def test_without_a_build_dynos_run_in_the_callers_environment_with_the_projects_own_packages(
+    options: tuple[str, ...], place: Place
+) -> None:
+    place.write(
+        {
+            "Procfile": 'worker: echo "$FROM_SHELL $(cat node_modules/x.txt) end"; sleep 1000\n',
+            ".gitignore": "node_modules/\n",
+            "node_modules/x.txt": "from-node",
+        }
+    )
+    place.environment = {"FROM_SHELL": "from-shell"}
+    for mode in ("copy", "auto"):
+        with place.up(*PLAIN, *options, "--isolation", mode) as up:
+            up.wait_for(r"app\[worker\.1\]: from-shell from-node end")
+            assert "dynos run in your shell's environment" in " ".join(up.output.split())
+            up.interrupt()
+
+
+def test_with_a_build_nothing_of_the_callers_shell_leaks_into_a_dyno(place: Place) -> None:
+    place.write({"Procfile": 'worker: echo "<$FROM_SHELL>"; sleep 1000\n', "requirements.txt": "iniconfig==2.0.0\n"})
+    place.environment = {"FROM_SHELL": "from-shell"}
+    with place.up(*PLAIN) as up:
+        up.wait_for(r"app\[worker\.1\]: <>")
+        up.interrupt()

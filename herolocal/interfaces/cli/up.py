@@ -17,11 +17,6 @@ from herolocal.interfaces.client.launcher import Started, find_or_start, home_of
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 _OUTPUT_CLOSED = 141
 _TIMED_OUT = 1
-_PASSED = ("PATH", "HOME", "USER", "CI")
-_PASSED_PREFIXES = (
-    *("DOCKER_", "HEROLOCAL_", "PIP_", "UV_", "POETRY_", "PIPENV_", "SSL_CERT", "REQUESTS_CA"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +32,6 @@ class Waiting:
 def request(directory: Path, options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, object]:
     """The body of `POST /_herolocal/up`."""
     files = list(options["env"]) or ([".env"] if (directory / ".env").is_file() else [])
-    whole = options["no_build"]
-    caller = {
-        name: value
-        for name, value in environment.items()
-        if whole or name in _PASSED or name.startswith(_PASSED_PREFIXES)
-    }
     return {
         "id": str(uuid.uuid4()),
         "directory": str(directory),
@@ -58,7 +47,7 @@ def request(directory: Path, options: Mapping[str, Any], environment: Mapping[st
         "build": not options["no_build"],
         "python_any": options["python_any"],
         "detach": options["detach"],
-        "caller": caller,
+        "caller": dict(environment),
     }
 
 

@@ -157,17 +157,21 @@ class Life:
         self._terminated = True
         if self._process_now is not None:
             self._process_now.terminate()
-        limit = asyncio.ensure_future(self._machine.clock.sleep(EXIT_TIMEOUT))
+        if not await self.ends_within(EXIT_TIMEOUT):
+            self._log("Error R12 (Exit timeout) -> At least one process failed to exit within 30 seconds of SIGTERM")
+            self._log("Stopping remaining processes with SIGKILL")
+            self.kill(reason)
+        await asyncio.wait({self.exited})
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, no longer than this; whether it came."""
+        limit = asyncio.ensure_future(self._machine.clock.sleep(seconds))
         try:
             waits: set[asyncio.Future[Any]] = {limit, self.exited}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             limit.cancel()
-        if not self.exited.done():
-            self._log("Error R12 (Exit timeout) -> At least one process failed to exit within 30 seconds of SIGTERM")
-            self._log("Stopping remaining processes with SIGKILL")
-            self.kill(reason)
-        await asyncio.wait({self.exited})
+        return self.exited.done()
 
     def kill(self, reason: str) -> None:
         """SIGKILL to every process, at once; a life that has not started yet ends when it does."""
