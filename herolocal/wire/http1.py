@@ -104,6 +104,12 @@ def read_head(method: bytes, target: bytes, version: str, headers: Headers, *, k
     )
 
 
+def framed_for_all(headers: Headers) -> bool:
+    """Whether every server reads the same body: no transfer coding but a single `chunked` (RFC 9112, 6.1)."""
+    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+    return codings in ([], [b"chunked"])
+
+
 def accepted_request_id(given: bytes) -> bool:
     """Whether a client's X-Request-Id is kept: 20 to 200 characters of a small alphabet.
 

@@ -1,6 +1,7 @@
 """The router over real sockets: headers, streaming, limits and error codes, as Heroku's."""
 
 import asyncio
+import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -413,6 +414,8 @@ SMUGGLED = {
     "length no number": b"Content-Length: 3x\r\n\r\nabc",
     "bad chunk": b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "header line too long": b"X-A: " + b"a" * 9000 + b"\r\n\r\n",
+    "a coding besides chunked": b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "two codings": b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "too many headers": b"X: y\r\n" * 1001 + b"\r\n",
 }
 
@@ -437,5 +440,93 @@ def test_a_head_request_and_an_old_client_get_no_body_framing_they_cannot_read()
             said = await bench.ask(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
             assert said.endswith(b"\r\n\r\nbody")
             assert b"chunked" not in said
+
+    asyncio.run(go())
+
+
+def test_a_slow_reader_costs_the_next_request_nothing() -> None:
+    """Its last piece may pause the connection to the dyno, whose next user must not wait."""
+
+    async def go() -> None:
+        async def sized(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                length = int((await read_head(reader)).split()[1].strip(b"/"))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, b"x" * length))
+
+        async with routed(sized) as bench:
+            for size in range(100_000, 5_000_000, 100_000):
+                sock = socket.socket()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", bench.port))
+                reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
+                bench.logged.clear()
+                writer.write(b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % size)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):  # complete for the dyno, not yet read by the client
+                        await bench.logged.wait()
+                async with asyncio.timeout(5):
+                    assert (await bench.ask(b"GET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).endswith(b"xx")
+                    assert len((await reader.read()).partition(b"\r\n\r\n")[2]) == size
+                writer.close()
+
+    asyncio.run(go())
+
+
+def test_a_client_that_left_before_its_turn_is_not_sent_to_a_dyno() -> None:
+    async def go() -> None:
+        heads: list[bytes] = []
+
+        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                heads.append(await read_head(reader))
+                writer.write(OK)
+
+        async with routed(note) as bench:
+            there, bench.routes.dynos, bench.routes.why = bench.routes.dynos, (), None
+            for _ in range(3):
+                _, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+                writer.write(b"GET /dead HTTP/1.1\r\nHost: a\r\n\r\n")
+                bench.logged.clear()
+                await asyncio.sleep(0)
+                writer.transport.abort()
+                async with asyncio.timeout(5):
+                    await bench.logged.wait()
+            bench.routes.dynos = there
+            bench.routes.changed.set()
+            assert (await bench.ask(GET)).endswith(b"ok")
+            assert [head.split()[1] for head in heads] == [b"/x?y=1"]
+            assert sum("code=H27" in line for line in bench.lines) == 3
+
+    asyncio.run(go())
+
+
+def test_an_upgrade_that_the_app_does_not_want_ends_with_its_response() -> None:
+    async def go() -> None:
+        async with routed(answer(OK)) as bench:
+            ask = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+            async with asyncio.timeout(5):
+                said = await bench.ask(ask)
+            assert b"Connection: close" in said
+            assert said.endswith(b"ok")
+
+    asyncio.run(go())
+
+
+def test_idle_connections_of_clients_end_with_the_router() -> None:
+    async def go() -> None:
+        async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                await read_head(reader)
+                writer.write(OK)
+
+        async with routed(many) as bench:
+            reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await read_head(reader)
+            assert await reader.readexactly(2) == b"ok"
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
 
     asyncio.run(go())

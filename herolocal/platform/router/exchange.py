@@ -55,6 +55,8 @@ class Client(Protocol):
     peer: bytes
     port: bytes
     tls: bool
+    full: bool
+    """Whether it takes no more for now: it reads too slowly."""
 
     def write(self, data: bytes) -> None: ...
     def pause(self) -> None: ...
@@ -129,6 +131,8 @@ class Exchange:
         began = self._shared.clock.monotonic()
         while len(tried) < ROUTER_ATTEMPTS:
             target = await self._choose(tried) if failure is None else self._other(tried)
+            if self._done.is_set():  # the client has left meanwhile
+                return None
             if not isinstance(target, Target):
                 return target or failure
             tried.add(target.port)
@@ -139,6 +143,9 @@ class Exchange:
                 self._target = target
                 self._shared.quarantine[target.port] = self._shared.clock.monotonic() + _QUARANTINE
                 continue
+            if self._done.is_set():
+                self._shared.pool.put(target.port, upstream)
+                return None
             self._start(target, upstream, began)
             return None
         return failure
@@ -176,6 +183,8 @@ class Exchange:
         if self._body_done and self.head.chunked:
             self._write_up(http1.LAST_CHUNK)
         self._client.resume()
+        if self._client.full:
+            self.client_full()
 
     def _write_up(self, data: bytes) -> None:
         if self._upstream is not None and self._upstream.transport is not None:
@@ -228,7 +237,8 @@ class Exchange:
         has_length = any(name.lower() == b"content-length" for name, _ in headers)
         framed = has_length or bodiless or upgraded
         self._chunked = not framed and self.head.version != "1.0"
-        self._keep = self._keep and (framed or self._chunked)
+        # What follows a declined upgrade is no HTTP to the client's side of us any more.
+        self._keep = self._keep and (framed or self._chunked) and (upgraded or not self.head.upgrade)
         self._client.write(
             http1.response_bytes(
                 status, reason, headers, chunked=self._chunked, keep_alive=self._keep or upgraded, upgrade=upgraded

@@ -54,7 +54,8 @@ class Pool:
     def put(self, port: int, upstream: Upstream) -> None:
         """Keep it for the next request, when it may be kept."""
         upstream.end()
-        if upstream.alive and upstream.reusable:
+        if upstream.alive and upstream.reusable and upstream.transport is not None:
+            upstream.transport.resume_reading()  # a slow client may have paused it with its last piece
             upstream.idle_since = self._clock.monotonic()
             self._idle[port].append(upstream)
         else:

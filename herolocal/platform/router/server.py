@@ -26,12 +26,13 @@ _ACCEPTS = 64
 class Connection(asyncio.Protocol):
     """One client connection; its requests are served one after the other."""
 
-    def __init__(self, shared: Shared, spawn: Callable[[Exchange], None], *, tls: bool) -> None:
+    def __init__(self, shared: Shared, owner: "Router", *, tls: bool) -> None:
         self.peer = b""
         self.port = b""
         self.tls = tls
+        self.full = False
         self._shared = shared
-        self._spawn = spawn
+        self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        self._owner.connections.add(self)
         peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.peer = str(peer[0]).encode() if peer else b"127.0.0.1"
         self.port = str(here[1]).encode() if here else b""
@@ -73,16 +75,19 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._stop_idle()
+        self._owner.connections.discard(self)
         self._transport = None
         for exchange in list(self._queue):
             exchange.client_gone()
         self._queue.clear()
 
     def pause_writing(self) -> None:
+        self.full = True
         if self._queue:
             self._queue[0].client_full()
 
     def resume_writing(self) -> None:
+        self.full = False
         if self._queue:
             self._queue[0].client_writable()
 
@@ -115,11 +120,13 @@ class Connection(asyncio.Protocol):
             raise ValueError
         if head.expect and not self._expected(head.expect):
             raise ValueError
+        if not http1.framed_for_all(self._headers):
+            raise ValueError
         exchange = Exchange(self._shared, self, head)
         self._reading = exchange
         self._queue.append(exchange)
         if len(self._queue) == 1:
-            self._spawn(exchange)
+            self._owner.spawn(exchange)
         elif len(self._queue) > _PIPELINED:
             self.pause()
 
@@ -163,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._queue.clear()
             self._transport.close()
         elif self._queue:
-            self._spawn(self._queue[0])
+            self._owner.spawn(self._queue[0])
             self.resume()
         else:
             self._wait_idle()
@@ -187,6 +194,11 @@ class Connection(asyncio.Protocol):
             self._idle.cancel()
             self._idle = None
 
+    def abort(self) -> None:
+        """Hang up: the router ends."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def _close_idle(self) -> None:
         if self._transport is not None and not self._queue:
             self._transport.close()
@@ -199,6 +211,7 @@ class Router:
         self._shared = shared
         self._group: asyncio.TaskGroup | None = None
         self._context: ssl.SSLContext | None = None
+        self.connections: set[Connection] = set()
 
     async def serve(self, sockets: Sequence[socket.socket], tls: MakeContext | None) -> None:
         """Accept on all sockets until cancelled."""
@@ -212,6 +225,8 @@ class Router:
                 await loop.create_future()
         finally:
             self._group = None
+            for connection in list(self.connections):
+                connection.abort()
             for sock in sockets:
                 loop.remove_reader(sock.fileno())
                 sock.close()
@@ -239,7 +254,7 @@ class Router:
                     client.close()
                     return
                 await loop.connect_accepted_socket(
-                    lambda: Connection(self._shared, self._spawn, tls=secure is not None), client, ssl=secure
+                    lambda: Connection(self._shared, self, tls=secure is not None), client, ssl=secure
                 )
         except (TimeoutError, OSError, ssl.SSLError):
             client.close()
@@ -250,7 +265,8 @@ class Router:
             self._context = tls()
         return self._context
 
-    def _spawn(self, exchange: Exchange) -> None:
+    def spawn(self, exchange: Exchange) -> None:
+        """Let an exchange run, unless the router has ended."""
         if self._group is not None:
             self._group.create_task(exchange.run())
 
