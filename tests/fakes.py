@@ -82,7 +82,7 @@ class FakeIsolation:
     async def fill(self, dyno_id: str, slug: SlugTree) -> Workspace:
         return Workspace(dyno_id, slug, Path("/scratch"), Path("/app"), Path("/tmp"))
 
-    async def changes(self, workspace: Workspace) -> tuple[Change, ...]:
+    async def changes(self, workspace: Workspace, *, ended: bool = False) -> tuple[Change, ...]:
         return ()
 
     async def wipe(self, workspace: Workspace) -> None:

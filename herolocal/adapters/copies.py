@@ -42,8 +42,10 @@ class CopyIsolation:
             raise
         return Workspace(dyno_id, slug, directory, app, tmp)
 
-    async def changes(self, workspace: Workspace) -> tuple[Change, ...]:
+    async def changes(self, workspace: Workspace, *, ended: bool = False) -> tuple[Change, ...]:
         manifest = self._manifests.get(workspace.dyno_id, {})
+        if ended:
+            await asyncio.get_running_loop().run_in_executor(None, scratch.open_up, workspace.scratch)
         return await asyncio.get_running_loop().run_in_executor(None, _changes, workspace, manifest)
 
     async def wipe(self, workspace: Workspace) -> None:

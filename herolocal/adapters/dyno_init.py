@@ -207,8 +207,8 @@ def start(spec: Spec) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.chdir(spec["app"])
         os.execve(spec["argv"][0], spec["argv"], spec["environment"])
-    except OSError as error:
-        os.write(2, f"herolocal: cannot start {spec['argv'][0]}: {error.strerror}\n".encode())
+    except (OSError, ValueError) as error:  # a name or value that no environment can hold
+        os.write(2, f"herolocal: cannot start {spec['argv'][0]}: {error}\n".encode("utf-8", "replace"))
     os._exit(FAILED)
 
 
@@ -227,8 +227,11 @@ def supervise(spec: Spec, control: int, tree: Namespace | Descendants) -> int:
     for descriptor in (0, 1, 2):
         os.close(descriptor)
     status = reap(main)
+    waiting = select.poll()  # select() knows no descriptor from 1024 on, and `control` has the platform's number
+    waiting.register(wake_read, select.POLLIN)
+    waiting.register(control, select.POLLIN)
     while status is None:
-        ready, _, _ = select.select([wake_read, control], [], [])
+        ready = {descriptor for descriptor, _ in waiting.poll()}
         if wake_read in ready:
             os.read(wake_read, 4096)
         if control in ready:

@@ -12,16 +12,18 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from herolocal.contracts.process import Launch, OnOutput, Terminal
 from herolocal.errors import SpawnFailed
 
 INIT = Path(__file__).with_name("dyno_init.py")
 _CHUNK = 65536
+_LARGEST_SIZE = 0xFFFF  # of a terminal, in characters
 _DRAIN = 1.0  # seconds that output may stay open after the command's end
 
 # A dyno's bash sources the build's scripts, then the app's, then runs the command with all of that in place.
@@ -66,8 +68,8 @@ class DynoProcess:
     def follow(self, on_output: OnOutput) -> None:
         """Read output and await the end, from now on."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._ends.output, self._read, on_output)
         self._pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(self._ends.output, self._read, on_output)
         loop.add_reader(self._pidfd, self._ended)
 
     def _read(self, on_output: OnOutput) -> None:
@@ -187,65 +189,80 @@ def _status(code: int) -> int:
 
 
 def _set_size(descriptor: int, columns: int, lines: int) -> None:
-    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    rows, width = (min(max(value, 1), _LARGEST_SIZE) for value in (lines, columns))
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, width, 0, 0))
 
 
-def _open(launch: Launch, owner: tuple[int, int] | None) -> tuple[Ends, tuple[int, int]]:
+def _open(launch: Launch, owner: tuple[int, int] | None, ours: ExitStack, theirs: ExitStack) -> tuple[Ends, int, int]:
     """Our ends, and the dyno's: its standard input, and one pipe for output and errors, so their order is kept."""
     if launch.terminal is not None:
-        return _open_terminal(launch.terminal, owner)
-    output, theirs = os.pipe()
+        return _open_terminal(launch.terminal, owner, ours, theirs)
+    output, writer = _pipe(ours, theirs)
     os.set_blocking(output, False)
     if owner is not None:
-        os.fchown(theirs, *owner)
+        os.fchown(writer, *owner)
     if not launch.interactive:
-        return Ends(output, -1, is_terminal=False), (os.open(os.devnull, os.O_RDONLY), theirs)
-    stdin, ours = os.pipe()
-    os.set_blocking(ours, False)
-    return Ends(output, ours, is_terminal=False), (stdin, theirs)
+        return Ends(output, -1, is_terminal=False), _kept(theirs, os.open(os.devnull, os.O_RDONLY)), writer
+    stdin, feeder = _pipe(theirs, ours)
+    os.set_blocking(feeder, False)
+    return Ends(output, feeder, is_terminal=False), stdin, writer
 
 
-def _open_terminal(terminal: Terminal, owner: tuple[int, int] | None) -> tuple[Ends, tuple[int, int]]:
+def _open_terminal(
+    terminal: Terminal, owner: tuple[int, int] | None, ours: ExitStack, theirs: ExitStack
+) -> tuple[Ends, int, int]:
     master, slave = pty.openpty()
+    _kept(ours, master)
+    _kept(theirs, slave)
     _set_size(master, terminal.columns, terminal.lines)
     os.set_blocking(master, False)
     if owner is not None:
         os.fchown(slave, *owner)
-    return Ends(master, master, is_terminal=True), (slave, os.dup(slave))
+    return Ends(master, master, is_terminal=True), slave, _kept(theirs, os.dup(slave))
+
+
+def _kept(stack: ExitStack, descriptor: int) -> int:
+    """The descriptor, closed with the stack."""
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """A pipe, its ends closed with their stacks."""
+    read, write = os.pipe()
+    return _kept(reader, read), _kept(writer, write)
 
 
 async def spawn(launch: Launch, spec: Spec, on_output: OnOutput) -> DynoProcess:
-    """Start it in one way of isolation; raises SpawnFailed."""
-    try:
-        ends, (stdin, stdout) = _open(launch, spec.owner)
-    except OSError as error:
-        raise SpawnFailed(f"Cannot start {launch.name}: {error.strerror}.") from error
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    spec_read, spec_write = os.pipe()
-    close: list[Callable[[], None]] = [theirs.close, *(lambda fd=fd: os.close(fd) for fd in (stdin, stdout, spec_read))]
-    try:
-        process = subprocess.Popen(  # noqa: ASYNC220 - asyncio's own would read the pipe as lines and futures
-            [sys.executable, "-S", "-I", str(INIT), str(spec_read), str(theirs.fileno())],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stdout,
-            cwd="/",
-            env={},
-            pass_fds=(spec_read, theirs.fileno()),
-            start_new_session=True,
-        )
-    except OSError as error:
-        ends.close()
-        ours.close()
-        os.close(spec_write)
-        raise SpawnFailed(f"Cannot start {launch.name}: {error.strerror}.") from error
-    finally:
-        for function in close:
-            function()
-    await asyncio.get_running_loop().run_in_executor(None, _write_all, spec_write, _members(launch, spec))
-    running = DynoProcess(process, ours, ends)
-    running.follow(on_output)
+    """Start it in one way of isolation; raises SpawnFailed, with nothing left open."""
+    with ExitStack() as ours:  # closed when it does not start, else by the process itself
+        try:
+            with ExitStack() as theirs:
+                ends, stdin, stdout = _open(launch, spec.owner, ours, theirs)
+                control, far = socket.socketpair()
+                ours.callback(control.close)
+                theirs.callback(far.close)
+                control.setblocking(False)
+                read, write = os.pipe()
+                _kept(theirs, read)
+                specification = ours.enter_context(os.fdopen(write, "wb"))
+                process = subprocess.Popen(  # noqa: ASYNC220 - asyncio's own would read the pipe as lines and futures
+                    [sys.executable, "-S", "-I", str(INIT), str(read), str(far.fileno())],
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stdout,
+                    cwd="/",
+                    env={},
+                    pass_fds=(read, far.fileno()),
+                    start_new_session=True,
+                )
+            members = _members(launch, spec)
+            await asyncio.get_running_loop().run_in_executor(None, _write_all, specification, members)
+            running = DynoProcess(process, control, ends)
+            running.follow(on_output)
+        except OSError as error:
+            raise SpawnFailed(f"Cannot start {launch.name}: {error.strerror}.") from error
+        ours.pop_all()
     return running
 
 
@@ -265,6 +282,6 @@ def _members(launch: Launch, spec: Spec) -> bytes:
     ).encode()
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as file:
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), file:
         file.write(data)

@@ -65,7 +65,9 @@ class NamespaceIsolation:
         await asyncio.get_running_loop().run_in_executor(None, _fill, directory)
         return Workspace(dyno_id, slug, directory, Path("/app"), Path("/tmp"))
 
-    async def changes(self, workspace: Workspace) -> tuple[Change, ...]:
+    async def changes(self, workspace: Workspace, *, ended: bool = False) -> tuple[Change, ...]:
+        if ended:
+            await asyncio.get_running_loop().run_in_executor(None, scratch.open_up, workspace.scratch)
         return await asyncio.get_running_loop().run_in_executor(None, overlay.changes, workspace)
 
     async def wipe(self, workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from herolocal.adapters import scratch
 from herolocal.contracts.workspace import Change, ChangeKind, Workspace
 
+_BLOCK = 1 << 20
 _OPAQUE = "user.overlay.opaque"  # of mounts with `userxattr`
 
 
@@ -33,14 +34,15 @@ def _told_by(path: str, entry: "os.DirEntry[str]", lower: tuple[Path, ...]) -> I
         found = entry.stat(follow_symlinks=False)
     except OSError:
         return
-    below = next((layer / path for layer in lower if os.path.lexists(layer / path)), None)
+    seen = _seen_layers(path, lower)
+    below = next((layer / path for layer in seen if os.path.lexists(layer / path)), None)
     if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-        yield from _gone(path, below, lower)
+        yield from _gone(path, below, seen)
     elif stat.S_ISDIR(found.st_mode):
         if below is not None and (not _is_directory(below) or _is_opaque(entry.path)):
-            yield from (change for change in _gone(path, below, lower) if not _is_under(entry.path, path, change))
+            yield from (change for change in _gone(path, below, seen) if not _is_under(entry.path, path, change))
     elif below is not None and _is_directory(below):
-        yield from _gone(path, below, lower)
+        yield from _gone(path, below, seen)
         yield from _written(path, entry, None)
     else:
         yield from _written(path, entry, below)
@@ -53,6 +55,20 @@ def _written(path: str, entry: "os.DirEntry[str]", below: Path | None) -> Iterat
     change = scratch.created(path, entry, ChangeKind.CREATED if below is None else ChangeKind.MODIFIED)
     if change is not None:
         yield change
+    elif below is not None:  # a pipe or socket in its place
+        yield scratch.deleted(path)
+
+
+def _seen_layers(path: str, lower: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The layers that count at this path: a link or file in place of one of its directories hides what is below it."""
+    layers = lower
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        prefix = "/".join(parts[:depth])
+        there = [layer for layer in layers if os.path.lexists(layer / prefix)]
+        hidden = next((n for n, layer in enumerate(there) if not _is_directory(layer / prefix)), len(there))
+        layers = tuple(there[:hidden])
+    return layers
 
 
 def _gone(path: str, below: Path | None, lower: tuple[Path, ...]) -> Iterator[Change]:
@@ -83,8 +99,19 @@ def _is_opaque(directory: str) -> bool:
 def _same(one: Path, other: Path) -> bool:
     """Whether a copied-up file was left as it was (only its mode or times were touched)."""
     try:
-        if one.is_symlink() or other.is_symlink():
+        first, second = one.lstat(), other.lstat()
+        if stat.S_IFMT(first.st_mode) != stat.S_IFMT(second.st_mode):
+            return False
+        if stat.S_ISLNK(first.st_mode):
             return one.readlink() == other.readlink()
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+        return stat.S_ISREG(first.st_mode) and first.st_size == second.st_size and _same_content(one, other)
     except OSError:
         return False
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    with one.open("rb") as first, other.open("rb") as second:
+        while block := first.read(_BLOCK):
+            if block != second.read(_BLOCK):
+                return False
+    return True

@@ -1,5 +1,6 @@
 """Ports of the loopback interfaces: lent after a bind test, looked up in the kernel's tables (contracts.network)."""
 
+import errno
 import random
 import socket
 import sys
@@ -10,7 +11,9 @@ import psutil
 
 from herolocal.adapters.backoff import until
 from herolocal.contracts.network import Holder
+from herolocal.errors import SpawnFailed
 
+_TRIES = 2000
 _LOWEST = 10000
 _EPHEMERAL = 32768
 _LISTEN = "0A"
@@ -26,13 +29,14 @@ class Sockets:
         self._top = _ephemeral_start()
 
     def lend(self) -> int:
-        while True:
+        for _ in range(_TRIES):
             port = self._random.randrange(_LOWEST, self._top)
             if port not in self._lent and _is_free(port):
                 self._lent.add(port)
                 if len(self._lent) > (self._top - _LOWEST) // 2:
                     self._lent.clear()
                 return port
+        raise SpawnFailed(f"No port is free between {_LOWEST} and {self._top}. Stop programs that hold them.")
 
     def listeners(self, port: int) -> tuple[str, ...]:
         if sys.platform != "linux":
@@ -76,7 +80,11 @@ def _is_free(port: int) -> bool:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 sock.bind(("::", port))
     except OSError as error:
-        return not socket.has_ipv6 or "Address family" in str(error)
+        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # a kernel without IPv6; the other family was free
+            return True
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            return False
+        raise SpawnFailed(f"Cannot look for a free port: {error.strerror}.") from error
     return True
 
 

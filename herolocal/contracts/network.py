@@ -17,7 +17,7 @@ class Ports(Protocol):
     """The ports of the loopback interfaces."""
 
     def lend(self) -> int:
-        """A bind-tested port below the ephemeral range, not lent before while it was still free."""
+        """A bind-tested port below the ephemeral range, not lent before while it was still free; raises SpawnFailed."""
         ...
 
     def listeners(self, port: int) -> tuple[str, ...]:

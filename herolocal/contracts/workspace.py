@@ -69,8 +69,11 @@ class Workspaces(Protocol):
         """A fresh writable copy of the slug; raises WorkspaceFailed (disk full, read-only)."""
         ...
 
-    async def changes(self, workspace: Workspace) -> tuple[Change, ...]:
-        """What differs from the slug now, running or not; directories are not reported, their files are."""
+    async def changes(self, workspace: Workspace, *, ended: bool = False) -> tuple[Change, ...]:
+        """What differs from the slug now, running or not; directories are not reported, their files are.
+
+        Once the dyno has `ended`, what it made unreadable is opened and found too.
+        """
         ...
 
     async def wipe(self, workspace: Workspace) -> None:

@@ -89,7 +89,10 @@ class Life:
         self._terminated = False
 
     async def run(self) -> None:
-        """Live. Ends when the process tree is gone and its files are wiped; never raises a MachineError."""
+        """Live. Ends when the process tree is gone and its files are wiped; never raises a MachineError.
+
+        Whatever happens, `exited` and `finished` are told: others wait for them.
+        """
         status = _LAUNCH_FAILED
         try:
             self.workspace = await self._machine.workspaces.fill(self.id, self.release.tree)
@@ -101,10 +104,10 @@ class Life:
                 self.started.cancel()
             self._ended()
             self.exited.set_result(status)
-        try:
-            await self._end()
-        finally:
-            self.finished.set()
+            try:
+                await self._end()
+            finally:
+                self.finished.set()
 
     async def _process(self, workspace: Workspace) -> int:
         process = await self._machine.runner.spawn(self._launch(workspace), self._output)
@@ -113,7 +116,12 @@ class Life:
             process.kill()
         elif self._terminated:
             process.terminate()
-        return await process.wait()
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:  # a fault elsewhere in the app: nobody will stop this tree
+            process.kill()
+            await process.wait()
+            raise
 
     def _launch(self, workspace: Workspace) -> Launch:
         role = self.role
@@ -133,13 +141,14 @@ class Life:
             return
         workspaces = self._machine.workspaces
         try:
-            await self._wiped(self, await workspaces.changes(self.workspace))
+            await self._wiped(self, await workspaces.changes(self.workspace, ended=True))
         except MachineError as error:
             self._log(f"herolocal: cannot list the files this dyno lost: {error}")
-        try:
-            await workspaces.wipe(self.workspace)
-        except MachineError as error:
-            self._log(f"herolocal: {error}")
+        finally:
+            try:
+                await workspaces.wipe(self.workspace)
+            except MachineError as error:
+                self._log(f"herolocal: {error}")
 
     async def changes(self) -> tuple[Change, ...]:
         """What it has written so far; empty when it does not run."""

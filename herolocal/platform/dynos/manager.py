@@ -10,7 +10,7 @@ from functools import partial
 
 from herolocal.contracts.process import OnOutput
 from herolocal.contracts.workspace import Change
-from herolocal.errors import MachineError, NotFound
+from herolocal.errors import Conflict, MachineError, NotFound
 from herolocal.model.dyno import State, process_type
 from herolocal.model.formation import WEB, FormationRow
 from herolocal.model.limits import DynoSize
@@ -59,6 +59,7 @@ class DynoManager:
         self._lives: set[Life] = set()
         self._one_offs: dict[str, Life] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._stopping = False
         self._ending = asyncio.Event()
         self._ready = asyncio.Event()
         self._news = asyncio.Event()
@@ -130,6 +131,7 @@ class DynoManager:
 
     def order_stop(self, reason: str = "stop", *, kill: bool = False) -> None:
         """Tell everything to stop, one-off dynos too; a second time with `kill` for what is left."""
+        self._stopping = True
         for slot in self._slots.values():
             slot.order(Order(reason, stop=True, kill=kill))
         if kill:
@@ -163,6 +165,8 @@ class DynoManager:
         release = release or self.release
         if release is None:
             raise NotFound("Nothing was released yet, so there is nothing to run.")
+        if self._stopping:
+            raise Conflict("The app is stopping, so nothing more can be run.")
         life = self._live(role, release, output)
         self._one_offs[role.name] = life
         self._spawn(role.name, partial(self._one_off, life))

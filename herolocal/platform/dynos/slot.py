@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from herolocal.contracts.network import Ports
+from herolocal.errors import MachineError
 from herolocal.model.dyno import Event, State, after, process_type
 from herolocal.model.formation import WEB
 from herolocal.model.limits import BOOT_TIMEOUT, CRASH_BACKOFF_CEILING, CRASH_BACKOFF_FIRST, DynoSize
@@ -75,8 +76,11 @@ class Slot:
 
     def order(self, order: Order) -> None:
         """Give an order; a stop is never replaced by a later restart, but may become a kill."""
-        if self._order is not None and self._order.stop:
-            order = replace(self._order, kill=self._order.kill or order.kill)
+        waiting = self._order
+        if waiting is not None and waiting.stop:
+            order = replace(waiting, kill=waiting.kill or order.kill)
+        elif waiting is not None:  # what it brings must not be lost with it
+            order = replace(order, release=order.release or waiting.release, size=order.size or waiting.size)
         if order.kill and self.life is not None:
             self.life.kill(order.reason)
         self._order = order
@@ -84,8 +88,23 @@ class Slot:
 
     async def supervise(self) -> None:
         """Start, and start again after every end, until told to stop."""
+        try:
+            await self._keep_alive()
+        finally:
+            self._enter(State.DOWN)
+            self.stopped.set()
+
+    async def _keep_alive(self) -> None:
         while True:
-            life = self._begin()
+            try:
+                life = self._begin()
+            except MachineError as error:  # no port is free, or no descriptor: later there may be one
+                self._hooks.log(f"herolocal: {error}")
+                self._enter(State.CRASHED)
+                self._crashes += 1
+                if not await self._cooled():
+                    return
+                continue
             await self._until_end_or_order(life)
             order = self._take_order()
             if order is not None and order.stop:
@@ -170,14 +189,18 @@ class Slot:
 
         https://devcenter.heroku.com/articles/dyno-shutdown-behavior
         """
-        self._crashes = 0
-        self.release = order.release or self.release
-        self.size = order.size or self.size
+        self._renew(order)
         if not life.exited.done():
             self._hooks.log("Restarting")
             if self.state is State.UP:
                 self._change(Event.RESTART)
             self._hooks.spawn(self.name, lambda: self._retire(life, order.reason))
+
+    def _renew(self, order: Order) -> None:
+        """What follows begins anew, with what the order brings."""
+        self._crashes = 0
+        self.release = order.release or self.release
+        self.size = order.size or self.size
 
     async def _retire(self, life: Life, reason: str) -> None:
         await life.stop(reason)
@@ -194,8 +217,6 @@ class Slot:
                 await life.stop(order.reason)
             self._hooks.log(f"Process exited with status {life.exited.result()}")
         await life.finished.wait()
-        self._enter(State.DOWN)
-        self.stopped.set()
 
     async def _crashed(self, life: Life) -> bool:
         """Account for an end nobody asked for, wait out the cool-off; False when told to stop meanwhile."""
@@ -203,6 +224,10 @@ class Slot:
         self._hooks.log(f"Process exited with status {life.exited.result()}")
         self._change(Event.EXIT)
         await life.finished.wait()
+        return await self._cooled()
+
+    async def _cooled(self) -> bool:
+        """Wait out the cool-off, or an order; False for one to stop."""
         pause = cool_off(self._crashes)
         if pause:
             self._hooks.log(f"herolocal: crashed {self._crashes} times in a row, next start in {pause:.0f} s")
@@ -210,12 +235,9 @@ class Slot:
         order = self._take_order()
         if order is None:
             return True
-        if order.stop:
-            self._enter(State.DOWN)
-            self.stopped.set()
-            return False
-        self._restart(life, order)
-        return True
+        if not order.stop:
+            self._renew(order)
+        return not order.stop
 
     async def _cool(self, pause: float) -> None:
         sleep = asyncio.ensure_future(self._machine.clock.sleep(pause))
