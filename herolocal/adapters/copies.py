@@ -128,7 +128,8 @@ def _changes(workspace: Workspace, manifest: dict[str, Stamp]) -> tuple[Change, 
         if path not in manifest:
             changes.append(scratch.created(path, entry))
         elif stamp != manifest[path]:
-            changes.append(scratch.created(path, entry, ChangeKind.MODIFIED))
+            # A pipe or socket in place of a file is that file's end.
+            changes.append(scratch.created(path, entry, ChangeKind.MODIFIED) or scratch.deleted(path))
     changes += [scratch.deleted(path) for path in sorted(manifest.keys() - seen)]
     changes += [scratch.created(f"/tmp/{path}", entry) for path, entry in scratch.files(workspace.tmp)]
     return tuple(change for change in changes if change is not None)

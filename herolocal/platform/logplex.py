@@ -15,13 +15,16 @@ _SEPARATOR = 0x1E
 
 def matches(line: bytes, dyno: str | None, source: str | None) -> bool:
     """Whether a formatted line is of this dyno (or its type) and this source."""
-    if dyno is None and source is None:
-        return True
     head = line[33:].partition(b"]:")[0]
-    found_source, _, ps = head.partition(b"[")
-    if source is not None and found_source.decode() != source:
+    found, _, ps = head.partition(b"[")
+    if source is not None and found != source.encode():
         return False
-    return dyno is None or ps.decode() == dyno or ps.decode().startswith(f"{dyno}.")
+    return dyno is None or ps == dyno.encode() or ps.startswith(f"{dyno}.".encode())
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Whole lines with their ends; a lone carriage return ends none."""
+    return [line + b"\n" for line in data.split(b"\n")[:-1]]
 
 
 class Writer:
@@ -85,7 +88,7 @@ class Session:
     def give(self, data: bytes) -> None:
         """Whole lines."""
         if self._keep is not None:
-            data = b"".join(line for line in data.splitlines(keepends=True) if self._keep(line))
+            data = b"".join(line for line in _lines(data) if self._keep(line))
         if not data:
             return
         if self._size > _QUEUE_BYTES:
@@ -165,7 +168,7 @@ class Logplex:
 
     def history(self, lines: int, keep: Callable[[bytes], bool] | None = None) -> bytes:
         """The newest lines that match."""
-        found = [line for data in self._ring for line in data.splitlines(keepends=True) if keep is None or keep(line)]
+        found = [line for data in self._ring for line in _lines(data) if keep is None or keep(line)]
         return b"".join(found[-lines:]) if lines else b""
 
     def open(self, *, events: bool = True) -> Session:

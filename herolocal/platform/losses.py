@@ -1,6 +1,9 @@
 """Lost files: recorded at every wipe, told at once, remembered, and kept for a while to be looked at."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from herolocal.contracts.store import LossStore, Page
 from herolocal.contracts.trash import Trash
@@ -10,8 +13,13 @@ from herolocal.model.loss import Loss, Wipe, Written, by_weight, loss_of
 
 
 def written(change: Change) -> Written:
-    """A change as the rules of `model.loss` see it."""
-    return Written(change.path, change.size, str(change.kind), change.head)
+    """A change as the rules of `model.loss` see it; bytes of its name that are no text are written as `\\xff`."""
+    path = change.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return Written(path, change.size, str(change.kind), change.head)
+
+
+def _judged(changes: Sequence[Change], wipe: Wipe) -> list[tuple[Path | None, Loss]]:
+    return [(change.content, loss_of(written(change), wipe)) for change in changes]
 
 
 class Losses:
@@ -23,12 +31,12 @@ class Losses:
 
     async def record(self, changes: Sequence[Change], wipe: Wipe) -> tuple[Loss, ...]:
         """Keep what is worth it, remember all; call it before the wipe. Real losses first."""
-        found = [(change, loss_of(written(change), wipe)) for change in changes]
-        worth = [change.content for change, loss in found if loss.is_real and change.content is not None]
-        kept = await self._trash.keep([path for path in worth if path is not None])
+        # In a thread: they may be very many, and the loop has other apps to serve.
+        found = await asyncio.to_thread(_judged, changes, wipe)
+        kept = await self._trash.keep([content for content, loss in found if loss.is_real and content is not None])
         losses = by_weight(
-            loss_of(written(change), wipe, kept.get(change.content, "") if change.content else "")
-            for change, _ in found
+            replace(loss, kept=kept[content]) if content in kept else loss  # type: ignore[index]  # None is no key of it
+            for content, loss in found
         )
         self._store.forget_kept(self._trash.dropped())
         if losses:

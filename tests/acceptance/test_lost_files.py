@@ -5,8 +5,8 @@ import sqlite3
 
 import pytest
 
-from tests.acceptance.conftest import MODES
-from tests.acceptance.driver import Place, get
+from tests.acceptance.conftest import MODES, PEOPLE, make_place
+from tests.acceptance.driver import Person, Place, get
 
 PLAIN = ("--addons", "none", "--no-build")
 SERVER = """\
@@ -138,3 +138,22 @@ def test_in_a_namespace_a_file_outside_is_neither_written_nor_seen(place: Place)
         get(f"{url}/write/tmp/only-here")
         up.interrupt()
     assert not (place.project / "tmp").exists()
+
+
+@pytest.mark.parametrize("person", PEOPLE, ids=lambda person: person.name)
+def test_names_that_are_no_text_and_closed_files_are_listed_too(person: Person, mode: str) -> None:
+    command = (
+        r"worker: echo x > $'bad\xffname'; echo s > closed; mkdir shut; echo y > shut/z; chmod 0 closed shut; sleep 900"
+    )
+    with make_place(person) as place:
+        place.write({"Procfile": f"{command}\n"})
+        with place.up(*PLAIN, "--isolation", mode) as up:
+            up.wait_for(r"worker\.1 .* up in")
+            place.wait_until(lambda: any(place.home.glob("scratch/*/*/shut")), "the last file")
+            up.interrupt()
+            assert "R99" not in up.output
+        lost = {loss["path"]: loss["bytes"] for loss in json.loads(place.run("lost", "--json").stdout)}
+        assert lost == {"bad\\xffname": 2, "closed": 2, "shut/z": 2}
+        assert place.run_bytes("lost", "show", "worker.1", "bad\\xffname") == b"x\n"
+        place.wait_until_gone()
+        assert place.scratch() == []

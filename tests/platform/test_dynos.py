@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from herolocal.contracts.workspace import SlugTree
-from herolocal.errors import NotFound
+from herolocal.errors import Conflict, NotFound, SpawnFailed
 from herolocal.model.dyno import State
 from herolocal.model.formation import FormationRow
 from herolocal.model.limits import SIZES
@@ -18,7 +18,7 @@ from herolocal.platform.dynos.life import Machine, Role, RunnableRelease
 from herolocal.platform.dynos.manager import DynoManager
 from herolocal.platform.dynos.slot import cool_off
 from herolocal.platform.logplex import Logplex
-from tests.fakes import FakeClock, FakeIsolation, FakePorts
+from tests.fakes import FakeClock, FakeIsolation, FakePorts, FakeProcess
 
 RELEASE = RunnableRelease(1, {"web": "serve", "worker": "work"}, SlugTree(Path("/slug")), {"A": "1"})
 WEB = (FormationRow("web", 1),)
@@ -231,6 +231,66 @@ def test_a_one_off_dyno_runs_once_and_leaves_the_list() -> None:
             "Process exited with status 7",
             "State changed from up to complete",
         ]
+
+    play(story)
+
+
+def test_a_fault_of_ours_in_one_dyno_keeps_nobody_waiting_and_touches_no_other() -> None:
+    async def story() -> None:
+        stage = Stage()
+
+        def fail(_process: FakeProcess) -> None:
+            if stage.isolation.launched[-1].name == "worker.1":
+                raise RuntimeError("a fault")
+
+        stage.isolation.at_start = fail
+        async with stage.running((FormationRow("web", 1), FormationRow("worker", 1))):
+            await stage.settle(lambda: any("R99" in line for line in stage.lines("worker.1")))
+            await stage.settle(lambda: stage.dynos.states("web") == (State.UP,))
+            assert len(stage.isolation.wiped) == 1
+
+    play(story)
+
+
+def test_a_port_that_cannot_be_had_counts_as_a_crash() -> None:
+    async def story() -> None:
+        stage = Stage()
+        real, stage.ports.lend = stage.ports.lend, refuse  # type: ignore[method-assign]  # a fake of ours
+        async with stage.running():
+            await stage.settle(lambda: any("next start in 10 s" in line for line in stage.lines()))
+            await stage.settle(lambda: bool(stage.clock.sleepers))
+            stage.ports.lend = real  # type: ignore[method-assign]  # a fake of ours
+            stage.clock.pass_(10)
+            await stage.settle(lambda: stage.dynos.states("web") == (State.UP,))
+
+    play(story)
+
+
+def refuse() -> int:
+    raise SpawnFailed("no port")
+
+
+def test_a_restart_does_not_forget_the_release_or_size_that_waits() -> None:
+    async def story() -> None:
+        stage = Stage()
+        async with stage.running():
+            await stage.settle(lambda: stage.dynos.states("web") == (State.UP,))
+            stage.dynos.deploy(replace(RELEASE, version=2), WEB)
+            stage.dynos.scale((FormationRow("web", 1, SIZES[3]),))
+            stage.dynos.restart()
+            await stage.settle(lambda: stage.dynos.dynos()[0].release == 2)
+            assert stage.dynos.dynos()[0].size == SIZES[3]
+
+    play(story)
+
+
+def test_nothing_more_is_run_once_the_app_stops() -> None:
+    async def story() -> None:
+        stage = Stage()
+        async with stage.running():
+            stage.dynos.order_stop()
+            with pytest.raises(Conflict, match="stopping"):
+                stage.dynos.one_off(Role("run.1", "x", SIZES[0]))
 
     play(story)
 

@@ -150,5 +150,17 @@ async def everything(session: Session) -> bytes:
     return b"".join([data async for data in session])
 
 
+def test_a_filter_keeps_carriage_returns_and_bytes_that_are_no_text() -> None:
+    async def story() -> None:
+        logplex = Logplex(FakeClock())
+        logplex.line("heroku", "web.1", "x")
+        async with logplex.tail(source="app", lines=0) as session:
+            logplex.writer("app", "web.1").chunk(b"10%\r50%\r\xff\xfe[\n")
+            assert await anext(aiter(session)) == logplex.history(1, None)
+        assert logplex.history(9, lambda line: matches(line, None, "app")).endswith(b"]: 10%\r50%\r\xff\xfe[\n")
+
+    play(story)
+
+
 def test_a_line_that_looks_like_another_dyno_is_not_taken_for_it() -> None:
     assert not matches(f"{AT} app[web.1]: app[web.2]: x".encode(), "web.2", None)

@@ -197,7 +197,7 @@ class HerokuLinks:
 
 def _event(data: bytes) -> bytes:
     """One Server-Sent Event holding whole lines."""
-    lines = data.decode("utf-8", "replace").splitlines()
+    lines = data.decode("utf-8", "replace").replace("\r", "").removesuffix("\n").split("\n")
     return "".join(f"data: {line}\n" for line in lines).encode() + b"\n"
 
 
