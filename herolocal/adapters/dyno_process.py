@@ -69,10 +69,11 @@ class DynoProcess:
         """Read output and await the end, from now on."""
         loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(self._process.pid)
-        loop.add_reader(self._ends.output, self._read, on_output)
+        self._on_output = on_output
+        self.hold_output(on=False)
         loop.add_reader(self._pidfd, self._ended)
 
-    def _read(self, on_output: OnOutput) -> None:
+    def _read(self) -> None:
         try:
             chunk = os.read(self._ends.output, _CHUNK)
         except BlockingIOError:
@@ -80,7 +81,7 @@ class DynoProcess:
         except OSError:  # a terminal whose last user is gone
             chunk = b""
         if chunk:
-            on_output(chunk)
+            self._on_output(chunk)
         else:
             self._stop_reading()
 
@@ -97,6 +98,7 @@ class DynoProcess:
 
     async def wait(self) -> int:
         status = await asyncio.shield(self._exit)
+        self.hold_output(on=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN):
                 await asyncio.shield(self._closed)
@@ -143,6 +145,14 @@ class DynoProcess:
         if self._ends.is_terminal:
             with contextlib.suppress(OSError):
                 _set_size(self._ends.input, columns, lines)
+
+    def hold_output(self, *, on: bool) -> None:
+        if self._closed.done():
+            return
+        if on:
+            asyncio.get_running_loop().remove_reader(self._ends.output)
+        else:
+            asyncio.get_running_loop().add_reader(self._ends.output, self._read)
 
     def hang_up(self) -> None:
         self._order(b"H")

@@ -88,6 +88,10 @@ class ProcessInput(Protocol):
         """New window size; no effect on a pipe."""
         ...
 
+    def hold_output(self, *, on: bool) -> None:
+        """Read no more output for now, or again; the process waits once its pipe is full. Its end reads the rest."""
+        ...
+
     def hang_up(self) -> None:
         """SIGHUP to every process: the client's connection is gone (R16)."""
         ...

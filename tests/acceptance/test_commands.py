@@ -14,6 +14,7 @@ import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -162,12 +163,54 @@ def test_the_dynos_terminal_follows_the_window(app: Place) -> None:
         terminal.wait_for("resized\r\n")
 
 
-def test_a_client_that_goes_away_ends_its_dyno(app: Place) -> None:
-    with started(app, "run", "echo here; sleep 1000") as terminal:
-        terminal.wait_for("here")
-        one_off = next(name for name in names(app) if name.startswith("run."))
-    app.wait_until(lambda: one_off not in names(app))
+@pytest.mark.parametrize("rest", ["sleep 1000", "yes", "read line; sleep 1000"], ids=["silent", "chatty", "fed"])
+def test_a_client_that_is_killed_ends_its_dyno(app: Place, rest: str) -> None:
+    """Whether it reads no more, or has sent more than the dyno takes."""
+    read, write = os.pipe()
+    with Path("/dev/zero").open("rb") as zeros:
+        stdin = zeros if rest.startswith("read") else subprocess.DEVNULL
+        command = app.command("run", f"echo here; {rest}")
+        process = subprocess.Popen(command, cwd=app.project, env=app.env(), stdin=stdin, stdout=write)
+    os.close(write)
+    assert os.read(read, 5) == b"here\n"
+    (one_off,) = (name for name in names(app) if name.startswith("run."))
+    process.kill()
+    process.wait(PATIENCE)
+    app.wait_until(lambda: one_off not in names(app), "the end of the one-off dyno")
     assert f"heroku[{one_off}]: Client connection closed. Sending SIGHUP to all processes" in app.run("logs").stdout
+    os.close(read)
+
+
+def test_a_slow_reader_of_run_costs_no_memory_and_loses_nothing(app: Place) -> None:
+    size = 200_000_000
+    platform = next(item for item in app.processes() if "herolocal.interfaces.serve" in item.cmdline())
+    before, written = platform.memory_info().rss, [-1]
+
+    def has_stalled() -> bool:
+        """The dyno's writer waits, or has written all of it."""
+        heads = [item for item in app.processes() if item.name() == "head"]
+        written.append(sum(item.io_counters().write_chars for item in heads))
+        return written[-1] == written[-2] and (written[-1] > 0 or len(written) > 20)
+
+    command = app.command("run", f"echo begin; head -c {size} /dev/zero; echo end")
+    with subprocess.Popen(command, cwd=app.project, env=app.env(), stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(6) == b"begin\n"
+        app.wait_until(has_stalled, "a backlog")
+        assert platform.memory_info().rss < before + 50_000_000
+        count, last = 0, b""
+        while data := process.stdout.read(1 << 20):
+            count, last = count + len(data), (last + data)[-4:]
+        assert (count, last) == (size + 4, b"end\n")
+
+
+def test_run_before_the_first_release_is_told(place: Place) -> None:
+    place.write({"Procfile": "release: echo migrating; sleep 1000\nweb: sleep 1000\n"})
+    with place.up(*PLAIN) as up:
+        up.wait_for("migrating")
+        result = place.run("run", "true", check=False)
+        assert (result.returncode, "Nothing was released yet" in result.stderr) == (1, True)
+        assert up.interrupt() == 130
 
 
 # ps, scale, restart, logs ---------------------------------------------------------------------------------------------

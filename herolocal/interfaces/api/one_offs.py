@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from herolocal.contracts.process import Terminal
-from herolocal.errors import NotFound, UsageError
+from herolocal.errors import HerolocalError, NotFound, UsageError
 from herolocal.interfaces.api.body import flag, json_body, number, text
 from herolocal.interfaces.api.rendezvous import Meeting, Rendezvous, feed, finish
 from herolocal.interfaces.api.serialize import dyno_json
@@ -45,58 +45,78 @@ class OneOffLinks:
         """`{"command", "attach", "env", "force_no_tty", "size"}` as the Heroku CLI sends them."""
         body = await json_body(request)
         app = self._apps.running(request.path_params["app"])
+        app.dynos.runnable()
         role = _role(app, body)
         app.logplex.line(
             "app", "api", f"Starting process with command `{role.command}` by user {self._apps.means.user}"
         )
         view = _awaiting(app, role)
         if not flag(body, "attach"):
-            life = app.dynos.one_off(role)
-            self._lives[app.record.name, role.name] = life
+            self._begin(app, role)
             return JSONResponse(dyno_json(app.record, view, app.releases.current()), status_code=201)
         meeting = await self._rendezvous.expect()
         url = self._rendezvous.attach_url(meeting)
         content = dyno_json(app.record, view, app.releases.current(), attach_url=url)
         return JSONResponse(content, status_code=201, background=BackgroundTask(self._attached, app, role, meeting))
 
+    def _begin(self, app: RunningApp, role: Role, meeting: Meeting | None = None) -> Life:
+        life = app.dynos.one_off(role, output=meeting.output if meeting else None)
+        key = (app.record.name, role.name)
+        self._lives[key] = life
+        life.exited.add_done_callback(lambda exited: self._remember(key, exited.result()))
+        return life
+
     async def _attached(self, app: RunningApp, role: Role, meeting: Meeting) -> None:
         """Wait for the client, run, carry bytes both ways, close. A client that leaves means SIGHUP (R16)."""
         app.logplex.line("heroku", role.name, "Awaiting client")
-        if not await self._rendezvous.wait(meeting):
-            app.logplex.line("heroku", role.name, "Error R13 (Attach error) -> Failed to attach to process")
-            return
-        life = app.dynos.one_off(role, output=meeting.output)
-        self._lives[app.record.name, role.name] = life
-        carry = asyncio.ensure_future(self._carry(app, life, meeting))
         try:
-            await asyncio.wait({life.exited})
-            self._remember(app.record.name, role.name, life.exited.result())
+            if not await self._rendezvous.wait(meeting):
+                app.logplex.line("heroku", role.name, "Error R13 (Attach error) -> Failed to attach to process")
+                return
+            life = self._begin(app, role, meeting)
+            carry = asyncio.ensure_future(self._carry(app, life, meeting))
+            try:
+                await asyncio.wait({life.exited})
+            finally:
+                carry.cancel()
+                await asyncio.wait({carry})
+        except HerolocalError as error:  # the app ended while the client was on its way
+            app.logplex.line("heroku", role.name, f"herolocal: {error}")
         finally:
-            carry.cancel()
-            await asyncio.wait({carry})
             await finish(meeting)
 
     async def _carry(self, app: RunningApp, life: Life, meeting: Meeting) -> None:
+        """Both ways until the client hangs up, then end its dyno."""
         await asyncio.wait({life.started})
-        if life.started.cancelled():
+        process_input = None if life.started.cancelled() else life.started.result().input
+        if process_input is None:
             return
-        process_input = life.started.result().input
-        await feed(meeting, process_input, terminal=life.role.terminal is not None)
+        feeding = asyncio.ensure_future(feed(meeting, process_input, terminal=life.role.terminal is not None))
+        leaving = asyncio.ensure_future(meeting.gone())
+        pacing = asyncio.ensure_future(meeting.pace(process_input))
+        try:
+            await asyncio.wait({feeding, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (feeding, leaving, pacing):
+                task.cancel()
+            await asyncio.gather(feeding, leaving, pacing, return_exceptions=True)
         text_ = "Client connection closed. Sending SIGHUP to all processes"
         app.logplex.line("heroku", life.role.name, text_)
-        if process_input is not None:
-            process_input.hang_up()
+        process_input.hang_up()
         await app.dynos.stop_one_off(life)
 
-    def _remember(self, app: str, name: str, status: int) -> None:
-        self._statuses[app, name] = status
-        self._lives.pop((app, name), None)
+    def _remember(self, key: tuple[str, str], status: int) -> None:
+        self._statuses[key] = status
+        self._lives.pop(key, None)
         while len(self._statuses) > _KEPT_STATUSES:
             self._statuses.pop(next(iter(self._statuses)))
 
+    def _key(self, request: Request) -> tuple[str, str]:
+        return self._apps.record(request.path_params["app"]).name, request.path_params["name"]
+
     async def status(self, request: Request) -> Response:
         """The exit status of a one-off dyno, once it has ended; waits for a running one."""
-        key = (request.path_params["app"], request.path_params["name"])
+        key = self._key(request)
         if life := self._lives.get(key):
             await asyncio.wait({life.exited})
             return JSONResponse({"exit_status": life.exited.result()})
@@ -107,7 +127,7 @@ class OneOffLinks:
     async def resize(self, request: Request) -> Response:
         """`{"columns", "lines"}`: the person's window has another size now."""
         body = await json_body(request)
-        life = self._lives.get((request.path_params["app"], request.path_params["name"]))
+        life = self._lives.get(self._key(request))
         if life is not None and life.process is not None and life.process.input is not None:
             life.process.input.resize(number(body, "columns", 80), number(body, "lines", 24))
         return JSONResponse({})

@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import secrets
+import socket
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from herolocal.adapters.backoff import until
 from herolocal.contracts.process import ProcessInput
 
 GREETING = b"rendezvous\r\n"
@@ -14,21 +17,58 @@ END_OF_INPUT = b"\x04"
 _SECRET_SECONDS = 10.0
 _ATTACH_SECONDS = 30.0  # R13
 _CHUNK = 65536
+_HELD = 1 << 20  # bytes that may wait for a slow client
+_LOOK_SECONDS = 1.0
+_ENDED = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT of the kernel's tcp_states.h
 
 
 @dataclass(slots=True)
 class Meeting:
-    """One awaited client. Output before it comes is kept, at most `limit` bytes of it are."""
+    """One awaited client. `full` is set while it reads more slowly than its dyno writes."""
 
     secret: str
     writer: asyncio.StreamWriter | None = None
     reader: asyncio.StreamReader | None = None
     attached: asyncio.Event = field(default_factory=asyncio.Event)
+    full: asyncio.Event = field(default_factory=asyncio.Event)
 
     def output(self, chunk: bytes) -> None:
         """Send the dyno's output on; a client that went away gets nothing."""
         if self.writer is not None and not self.writer.is_closing():
             self.writer.write(chunk)
+            if self.writer.transport.get_write_buffer_size() > _HELD:
+                self.full.set()
+
+    async def pace(self, process: ProcessInput) -> None:
+        """Hold the dyno's output back while the client is behind, for ever."""
+        while self.writer is not None:
+            await self.full.wait()
+            process.hold_output(on=True)
+            try:
+                await self.writer.drain()
+            finally:
+                self.full.clear()
+                process.hold_output(on=False)
+
+    async def gone(self) -> None:
+        """Return when the client has hung up, though nothing is read of it now."""
+        sock = self.writer.get_extra_info("socket") if self.writer is not None else None
+
+        async def look() -> bool | None:
+            return sock is None or _has_hung_up(sock) or None
+
+        await until(look, first=_LOOK_SECONDS, ceiling=_LOOK_SECONDS)
+
+
+def _has_hung_up(sock: socket.socket) -> bool:
+    """By the kernel's state of the connection; where it does not tell (macOS), reading tells later."""
+    if sys.platform != "linux":
+        return False
+    try:
+        (state,) = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    except OSError:
+        return True
+    return state in _ENDED
 
 
 class Rendezvous:
@@ -91,7 +131,7 @@ class Rendezvous:
 
 
 async def feed(meeting: Meeting, process_input: ProcessInput | None, *, terminal: bool) -> None:
-    """Carry the client's bytes to the process until it hangs up.
+    """Carry the client's bytes to the process until it hangs up; a broken connection raises OSError.
 
     Without a terminal a single 0x04 is the CLI's way to say that its standard input has ended.
     """

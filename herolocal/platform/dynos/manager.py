@@ -162,15 +162,20 @@ class DynoManager:
 
         https://devcenter.heroku.com/articles/one-off-dynos
         """
-        release = release or self.release
-        if release is None:
-            raise NotFound("Nothing was released yet, so there is nothing to run.")
-        if self._stopping:
-            raise Conflict("The app is stopping, so nothing more can be run.")
+        release = self.runnable(release)
         life = self._live(role, release, output)
         self._one_offs[role.name] = life
         self._spawn(role.name, partial(self._one_off, life))
         return life
+
+    def runnable(self, release: RunnableRelease | None = None) -> RunnableRelease:
+        """What a one-off dyno runs of, now; raises NotFound before the first release, Conflict while the app stops."""
+        release = release or self.release
+        if release is None:
+            raise NotFound("Nothing was released yet, so there is nothing to run. Try again when the app has started.")
+        if self._stopping:
+            raise Conflict("The app is stopping, so nothing more can be run.")
+        return release
 
     def one_off_name(self, type_: str, source: random.Random) -> str:
         """`run.4321`: a free name, within four digits."""
