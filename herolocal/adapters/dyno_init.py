@@ -102,6 +102,9 @@ def make_root(spec: Spec) -> None:
         elif os.path.exists(path):
             bind(path, root)
             read_only(root + path)
+    for path in spec["hidden"]:
+        if os.path.isdir(root + path):
+            mount("tmpfs", root + path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "mode=755,size=4k")
     bind("/dev", root)
     mount("tmpfs", root + "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     options = f"lowerdir={':'.join(spec['lower'])},upperdir={spec['upper']},workdir={spec['work']},userxattr"

@@ -104,6 +104,7 @@ def _members(workspace: Workspace) -> dict[str, object]:
         "work": str(directory / "work"),
         "tmp": str(directory / "tmp"),
         "lower": [str(slug.directory), *(str(layer) for layer in slug.layers)],
+        "hidden": [str(directory.parents[1])],  # ours, with the platform's token in it
         "visible": [*VISIBLE, *(str(path) for path in slug.interpreters)],
         "uid": dyno,
         "gid": dyno,

@@ -9,7 +9,7 @@ import shutil
 import stat
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from herolocal.model.limits import SLUG_BYTES, SLUG_SOFT_BYTES
 
 _MB = 1024 * 1024
 # Dependency directories that git ignores, but a process needs where nothing was built for it.
+_LIBRARIES = ("lib", "lib64", "libexec", "pyvenv.cfg")
 _SYSTEM = (Path("/bin"), Path("/sbin"))
 _DEPENDENCIES = ("node_modules", "vendor/bundle", ".venv", "venv")
 
@@ -65,7 +66,7 @@ class SlugStore:
             + "."
         )
         link = self._dependency_layer(source.directory, found) if found else None
-        interpreters = _prefixes(options.caller.get("PATH", ""), [source.directory / name for name in found])
+        interpreters = _prefixes(options.caller, [source.directory / name for name in found])
         return BuiltSlug(
             tree=SlugTree(directory, (link,) if link else (), interpreters),
             checksum=checksum,
@@ -228,36 +229,44 @@ def _failed(error: OSError) -> BuildFailed | WorkspaceFailed:
     )
 
 
-def _prefixes(path: str, environments: list[Path]) -> tuple[Path, ...]:
+def _prefixes(caller: Mapping[str, str], environments: list[Path]) -> tuple[Path, ...]:
     """Where the caller's programs live, outside of what every dyno sees: pyenv, nvm, a virtual environment."""
-    return tuple(dict.fromkeys(_outside([Path(part) for part in path.split(":") if part], environments)))
+    path = [Path(part) for part in caller.get("PATH", "").split(":") if part.startswith("/")]
+    home = Path(caller.get("HOME") or "/")
+    return tuple(dict.fromkeys(_outside(path, environments, home)))
 
 
-def _outside(path: list[Path], environments: list[Path]) -> Iterator[Path]:
+def _outside(path: list[Path], environments: list[Path], home: Path) -> Iterator[Path]:
     for directory in path:
-        if (
-            directory.name != "bin"
-            or directory in _SYSTEM
-            or directory.is_relative_to("/usr")
-            or not _is_dir(directory)
-        ):
+        if directory in _SYSTEM or directory.is_relative_to("/usr") or not _is_dir(directory):
             continue
-        yield directory.parent
+        yield directory
+        if directory.name == "shims" and not home.is_relative_to(directory.parent):  # of pyenv, rbenv, asdf
+            yield directory.parent
+        if directory.name == "bin":
+            yield from _libraries(directory.parent, home)
         for name in ("python3", "python", "node", "ruby"):
-            yield from _real_prefix(directory / name)
+            yield from _real_prefix(directory / name, home)
     for environment in environments:
         yield environment
-        yield from _real_prefix(environment / "bin" / "python")
+        yield from _real_prefix(environment / "bin" / "python", home)
 
 
-def _real_prefix(program: Path) -> Iterator[Path]:
+def _libraries(prefix: Path, home: Path) -> Iterator[Path]:
+    """What programs of this prefix need besides themselves; a person's home is no prefix, whatever is in it."""
+    if not home.is_relative_to(prefix):
+        yield from (prefix / name for name in _LIBRARIES if (prefix / name).exists())
+
+
+def _real_prefix(program: Path, home: Path) -> Iterator[Path]:
     """Where a program that is a link really lives, when that is a place of its own."""
     try:
         real = program.resolve(strict=True)
     except OSError:
         return
     if not real.is_relative_to("/usr"):
-        yield real.parent.parent
+        yield real.parent
+        yield from _libraries(real.parent.parent, home)
 
 
 def _is_dir(path: Path) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.acceptance.conftest import make_place
-from tests.acceptance.driver import Place, me
+from tests.acceptance.conftest import PEOPLE, make_place
+from tests.acceptance.driver import Person, Place, me
 
 FILES = {"Procfile": "web: exec python3 -m http.server $PORT --bind 0.0.0.0\n", ".env": "SECRET=hunter2-of-env\n"}
 
@@ -85,6 +85,27 @@ def test_an_unknown_link_is_named_and_a_broken_body_is_no_traceback(app: Place) 
     answer = connection.getresponse()
     assert (answer.status, b"not JSON" in answer.read()) == (422, True)
     connection.close()
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("person", PEOPLE, ids=lambda person: person.name)
+def test_a_directory_of_programs_in_a_home_shows_no_more_of_it_and_nothing_of_herolocals(person: Person) -> None:
+    with make_place(person) as place:
+        programs, home = place.root / "bin", place.root / "bin" / "hl"
+        programs.mkdir()
+        (programs / "tool").write_text("#!/bin/sh\necho from-tool\n")
+        (programs / "tool").chmod(0o755)
+        (place.root / ".secret").write_text("hunter2")
+        command = f"worker: tool; cat {place.root}/.secret {home}/platform.json; ls -A {home}; echo end; sleep 900\n"
+        place.write({"Procfile": command})
+        place.environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HEROLOCAL_HOME": str(home)}
+        with place.up("--addons", "none", "--no-build", "--isolation", "namespace") as up:
+            up.wait_for(r"app\[worker\.1\]: end")
+            said = [line.split("]: ")[1] for line in up.output.splitlines() if "app[worker.1]: " in line]
+            assert said[0] == "from-tool"
+            assert [line.endswith("No such file or directory") for line in said[1:-1]] == [True, True]
+            up.interrupt()
+        assert (home / "state.db").exists()
 
 
 def test_everything_of_ours_listens_on_the_loopback_only(app: Place) -> None:
