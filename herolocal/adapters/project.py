@@ -114,7 +114,7 @@ def _list(value: object) -> list[object]:
 
 def _from_toml(path: Path) -> Iterator[str]:
     project = _toml(path).get("project")
-    for line in project.get("dependencies", []) if isinstance(project, dict) else []:
+    for line in _list(project.get("dependencies")) if isinstance(project, dict) else []:
         if match := _REQUIREMENT.match(str(line)):
             yield match[1]
 

@@ -23,6 +23,7 @@ from herolocal import __version__
 from herolocal.assembly import Platform, assemble
 from herolocal.errors import HerolocalError, PortTaken, expected
 from herolocal.model.choices import from_json
+from herolocal.platform.running import RunningApp
 
 if TYPE_CHECKING:
     import uvicorn
@@ -94,13 +95,12 @@ async def _hold_and_serve(platform: Platform, home: Path, pipes: Pipes) -> None:
         running = group.create_task(apps.run())
         await asyncio.sleep(0)
         request = await _first_request(pipes.request)
-        if request:
-            apps.start(from_json(request))
+        first = apps.start(from_json(request)) if request else None
         with _signals(platform):
             api = Api(platform, home)
             with api.open(pipes.ready):
                 serving = group.create_task(api.serve())
-                holding = group.create_task(_hold(platform, pipes.request))
+                holding = group.create_task(_hold(platform, pipes.request, first))
                 group.create_task(asyncio.to_thread(_make_certificate, platform))
                 await running
                 holding.cancel()
@@ -232,8 +232,8 @@ async def _first_request(descriptor: int) -> dict[str, object]:
     return body if isinstance(body, dict) else {}
 
 
-async def _hold(platform: Platform, descriptor: int) -> None:
-    """The first lease: it lasts until the other end of the pipe is closed."""
+async def _hold(platform: Platform, descriptor: int, first: RunningApp | None) -> None:
+    """The first lease: it lasts until the other end of the pipe is closed, and with it an app nobody came for."""
     loop = asyncio.get_running_loop()
     closed = loop.create_future()
 
@@ -249,6 +249,8 @@ async def _hold(platform: Platform, descriptor: int) -> None:
             await closed
         finally:
             loop.remove_reader(descriptor)
+    if first is not None and not (first.is_claimed or first.choices.detach):
+        first.stop_soon(kill=True)
     platform.apps.release()
 
 

@@ -127,9 +127,9 @@ def _python_version(text: str) -> str:
 
 def _from_pipfile(text: str) -> PythonRequest:
     try:
-        requires = json.loads(text).get("_meta", {}).get("requires", {})
-    except (ValueError, AttributeError) as error:
-        raise BuildFailed("Pipfile.lock is not JSON. Run `pipenv lock` to write it anew.") from error
-    version = requires.get("python_full_version") or requires.get("python_version") or ""
-    match = _VERSION.fullmatch(version)
+        requires = json.loads(text)["_meta"].get("requires") or {}
+        version = requires.get("python_full_version") or requires.get("python_version") or ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildFailed("Pipfile.lock is no lock of Pipenv. Run `pipenv lock` to write it anew.") from error
+    match = _VERSION.fullmatch(str(version))
     return PythonRequest(match["minor"], "Pipfile.lock") if match else PythonRequest()

@@ -10,7 +10,7 @@ from herolocal.model.limits import DEFAULT_SIZE, MAX_DYNOS, DynoSize, size_named
 RELEASE = "release"
 WEB = "web"
 
-_CHANGE = re.compile(r"(?P<type>[-\w]{1,128})(?P<sign>[=+-])(?P<quantity>\d+)?(?::?(?P<size>[A-Za-z][-\w]*))?")
+_CHANGE = re.compile(r"(?P<type>[-\w]{1,128})(?P<sign>[=+-])(?P<quantity>\d{1,6})?(?::?(?P<size>[A-Za-z][-\w]*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ def initial(
             raise InvalidFormation(_unknown(name, known))
     wanted = {row.type: row for row in asked}
     rows = tuple(wanted.get(name, FormationRow(name, 1)) for name in known if name != RELEASE)
-    if not chosen:
-        return rows
-    return tuple(replace(row, quantity=max(1, row.quantity) if row.type in chosen else 0) for row in rows)
+    if chosen:
+        rows = tuple(replace(row, quantity=max(1, row.quantity) if row.type in chosen else 0) for row in rows)
+    return _bounded(rows)
 
 
 def apply(rows: Sequence[FormationRow], changes: Iterable[Change], types: Iterable[str]) -> tuple[FormationRow, ...]:
@@ -78,9 +78,13 @@ def apply(rows: Sequence[FormationRow], changes: Iterable[Change], types: Iterab
         row = result.get(change.type, FormationRow(change.type, 0))
         quantity = max(0, row.quantity + change.quantity) if change.relative else change.quantity
         result[change.type] = replace(row, quantity=quantity, size=change.size or row.size)
-    if sum(row.quantity for row in result.values()) > MAX_DYNOS:
+    return _bounded(tuple(result[name] for name in known if name in result))
+
+
+def _bounded(rows: tuple[FormationRow, ...]) -> tuple[FormationRow, ...]:
+    if sum(row.quantity for row in rows) > MAX_DYNOS:
         raise InvalidFormation(f"Cannot run more than {MAX_DYNOS} dynos in one app.")
-    return tuple(result[name] for name in known if name in result)
+    return rows
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

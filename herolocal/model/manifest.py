@@ -5,9 +5,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from herolocal.errors import InvalidFormation, InvalidManifest
+from herolocal.errors import InvalidFormation, InvalidManifest, InvalidName
 from herolocal.model.formation import FormationRow
 from herolocal.model.limits import DEFAULT_SIZE, size_named
+from herolocal.model.names import check_config_var
 
 _HONORED = (
     "name",
@@ -73,7 +74,7 @@ def parse(text: str, file: str = "app.json") -> Manifest:
         addons=tuple(
             reader.addon(value, number) for number, value in enumerate(reader.list(members.get("addons", []), "addons"))
         ),
-        unhonored=tuple(name for name in members if name not in _HONORED),
+        unhonored=(*(name for name in members if name not in _HONORED), *reader.unhonored),
     )
 
 
@@ -92,6 +93,7 @@ class _Reader:
     """Checks types and names what is wrong by its path."""
 
     def __init__(self, file: str) -> None:
+        self.unhonored: list[str] = []
         self._file = file
 
     def wrong(self, path: str, wanted: str, found: object) -> InvalidManifest:
@@ -103,6 +105,12 @@ class _Reader:
             raise self.wrong(path, "an object", value)
         return value
 
+    def members(self, value: object, path: str, *honored: str) -> dict[str, object]:
+        """An object, whose other members change nothing here and are noted."""
+        found = self.mapping(value, path)
+        self.unhonored += [f"{path}.{name}" for name in found if name not in honored]
+        return found
+
     def list(self, value: object, path: str) -> "list[object]":
         if not isinstance(value, list):
             raise self.wrong(path, "a list", value)
@@ -113,11 +121,22 @@ class _Reader:
             raise self.wrong(path, "a string", value)
         return value
 
+    def value(self, value: object, path: str) -> str:
+        """A text that an environment can hold."""
+        text = self.text(value, path)
+        if "\0" in text or not _is_encodable(text):
+            raise InvalidManifest(f"{self._file}: {path} holds a character that no environment can hold.")
+        return text
+
     def env(self, name: str, value: object) -> EnvVar:
         path = f"env.{name}"
+        try:
+            check_config_var(name)
+        except InvalidName as error:
+            raise InvalidManifest(f"{self._file}: {path}: {error}") from error
         if isinstance(value, str):
-            return EnvVar(name, value)
-        members = self.mapping(value, path)
+            return EnvVar(name, self.value(value, path))
+        members = self.members(value, path, "description", "value", "required", "generator")
         given = members.get("value")
         required = members.get("required", True)
         if not isinstance(required, bool):
@@ -127,14 +146,14 @@ class _Reader:
             raise InvalidManifest(f"{self._file}: {path}.generator must be `secret`, not {generator!r}.")
         return EnvVar(
             name,
-            None if given is None else self.text(given, f"{path}.value"),
+            None if given is None else self.value(given, f"{path}.value"),
             required,
             None if generator is None else str(generator),
         )
 
     def row(self, name: str, value: object) -> FormationRow:
         path = f"formation.{name}"
-        members = self.mapping(value, path)
+        members = self.members(value, path, "quantity", "size")
         quantity = members.get("quantity", 1)
         if not isinstance(quantity, int) or isinstance(quantity, bool) or quantity < 0:
             raise self.wrong(f"{path}.quantity", "a whole number from 0", quantity)
@@ -150,8 +169,16 @@ class _Reader:
         path = f"addons[{number}]"
         if isinstance(value, str):
             return AddonRequest(value)
-        members = self.mapping(value, path)
+        members = self.members(value, path, "plan", "as")
         given = members.get("as")
         return AddonRequest(
             self.text(members.get("plan"), f"{path}.plan"), None if given is None else self.text(given, f"{path}.as")
         )
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write
+        return False
+    return True

@@ -43,6 +43,8 @@ class RunningApp:
         self.ended = asyncio.Event()
         self.failure: HerolocalError | None = None
         self.status = 0
+        self.is_claimed = False
+        """Whether somebody holds its lease: who asked for it may be gone before that."""
         self._means = means
         machine = Machine(self.isolated.runner, self.isolated.workspaces, means.ports, means.clock)
         self.dynos = DynoManager(machine, self.logplex, self._lost, self._changed)
@@ -179,7 +181,7 @@ class RunningApp:
         since = self._means.clock.monotonic()
         told: set[str] = set()
         while True:
-            dynos = self.dynos.dynos()
+            dynos = self.dynos.formation()
             for dyno in dynos:
                 if dyno.state in (State.UP, State.CRASHED) and dyno.name not in told:
                     told.add(dyno.name)

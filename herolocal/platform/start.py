@@ -1,7 +1,7 @@
 """The start of an app: add-ons and build side by side, config vars resolved, release phase, formation."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,10 +61,11 @@ class Start:
         self._open_web(configvars.port_of(env), group)
         self._introduce(project, source, isolation)
         built, self.attached = await self._build_and_attach(project, source)
+        app_json, config = self._recorded(project.manifest, {entry.name for entry in env})
         resolved = configvars.resolve(
-            app_json=self._from_app_json(project.manifest),
+            app_json=app_json,
             env=env,
-            config=self._means.state.config_vars(self.record.name),
+            config=config,
             attachments={item.record.attachment: item.config_vars for item in self.attached},
         )
         for text in (*resolved.notes, *built.notes):
@@ -85,15 +86,20 @@ class Start:
             rows = formation.apply(rows, formation.parse(self._choices.formation), types)
         return rows
 
-    def _from_app_json(self, asked: Manifest) -> dict[str, str]:
-        """Values of app.json; a generated secret is made once, and then it is a config var like any other."""
+    def _recorded(self, asked: Manifest, in_env: Collection[str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Values of app.json, and recorded config vars. A generated secret is made once, and yields to `.env`."""
         state, name = self._means.state, self.record.name
-        known = state.config_vars(name)
+        known = dict(state.config_vars(name))
+        generated = {item.name for item in asked.env if item.generator}
         values = manifest.values(asked, self._means.random, known)
-        secrets = {item.name: values[item.name] for item in asked.env if item.generator and item.name not in known}
+        secrets = {key: values[key] for key in generated - known.keys() - set(in_env)}
         if secrets:
             state.save_config_vars(name, {**known, **secrets})
-        return values
+        recorded = {**known, **secrets}
+        return (
+            {key: value for key, value in values.items() if key not in generated},
+            {key: value for key, value in recorded.items() if key not in generated & set(in_env)},
+        )
 
     def _open_web(self, env_port: int | None, group: asyncio.TaskGroup) -> None:
         note = self._web.open(self._choices.port or env_port, self.record.port, group)

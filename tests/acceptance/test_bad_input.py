@@ -1,6 +1,7 @@
 """Bad input gets one clear message and an exit code, never a traceback; nothing is left half done."""
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ CASES = {
     "env port": ({".env": "PORT=web\n"}, (), 2, ".env:1: PORT must be a port number"),
     "app.json no JSON": ({"app.json": "{"}, (), 2, "app.json:1:2: not JSON"),
     "app.json wrong type": ({"app.json": '{"env": []}'}, (), 2, "app.json: env must be an object"),
+    "slugignore": ({".slugignore": "\\\n"}, (), 2, ".slugignore:1: cannot read the pattern"),
+    "app.json name": ({"app.json": '{"env": {"A=B": "1"}}'}, (), 2, "env.A=B: The config var name"),
+    "odd pyproject": ({"pyproject.toml": "[project]\ndependencies = 5\n", "app.json": "{"}, (), 2, "app.json:1:2"),
     "formation": ({}, ("--formation", "web"), 2, "Cannot read the formation `web`"),
     "formation of an unknown type": ({}, ("--formation", "wep=1"), 2, "Couldn't find the process type `wep`"),
     "size": ({}, ("--formation", "web=1:huge"), 2, "No such dyno size as `huge`"),
@@ -79,6 +83,34 @@ def test_an_unknown_add_on_or_plan_is_named_with_what_there_is(addon: str, messa
     result = place.run("up", "--no-build", "--addons", "embedded", check=False)
     assert result.returncode == 2
     assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(("command", "closed"), [("run true", "<&-"), ("ps", ">&-"), ("ps", "2>&-")])
+def test_closed_standard_streams_are_no_fault(command: str, closed: str, place: Place) -> None:
+    place.write({"Procfile": WEB})
+    shell = ["bash", "-c", f"{shlex.join(place.command(*command.split()))} {closed}"]
+    result = subprocess.run(shell, cwd=place.project, env=place.env(), capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in result.stderr
+    assert result.returncode in (0, 1)
+    place.wait_until_gone()
+
+
+def test_what_env_says_wins_over_a_secret_that_app_json_would_make(place: Place) -> None:
+    files = {
+        "Procfile": 'worker: echo "<$SECRET_KEY>"; exec sleep 1000\n',
+        "app.json": '{"env": {"SECRET_KEY": {"generator": "secret"}}}',
+    }
+    place.write(files)
+    with place.up(*PLAIN) as up:
+        made = up.wait_for(r"<(\w{64})>")[1]
+        up.interrupt()
+    with place.up(*PLAIN) as up:
+        assert up.wait_for(r"<(\w+)>")[1] == made
+        up.interrupt()
+    place.write({**files, ".env": "SECRET_KEY=mine\n"})
+    with place.up(*PLAIN) as up:
+        assert up.wait_for(r"<(\w+)>")[1] == "mine"
+        up.interrupt()
 
 
 def test_good_env_lines_that_other_runners_break_on(place: Place) -> None:

@@ -23,7 +23,7 @@ def test_a_formation_is_read(text: str, changes: tuple[Change, ...]) -> None:
     assert parse(text) == changes
 
 
-@pytest.mark.parametrize("text", ["web", "web=", "web=x", "=2", "web=2:huge", "web==2"])
+@pytest.mark.parametrize("text", ["web", "web=", "web=x", "=2", "web=2:huge", "web==2", "web=" + "9" * 5000])
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(InvalidFormation):
         parse(text)
@@ -32,6 +32,11 @@ def test_nonsense_is_refused(text: str) -> None:
 def test_one_dyno_of_each_type_but_release_unless_app_json_says_otherwise() -> None:
     rows = initial(TYPES, [FormationRow("worker", 0)])
     assert rows == (FormationRow("web", 1), FormationRow("worker", 0))
+
+
+def test_app_json_cannot_ask_for_more_dynos_than_heroku_gives() -> None:
+    with pytest.raises(InvalidFormation, match="more than 100"):
+        initial(TYPES, [FormationRow("web", 105)])
 
 
 def test_chosen_types_run_and_the_others_can_be_scaled_later() -> None:

@@ -17,12 +17,12 @@ def test_what_it_asks_for_is_read_and_the_rest_is_named() -> None:
         "env": {"A": "1", "B": {"required": False}, "S": {"generator": "secret"}},
         "stack": "heroku-24",
         "formation": {"web": {"quantity": 2, "size": "standard-1x"}},
-        "addons": ["x:y", {"plan": "z", "as": "OTHER"}],
+        "addons": ["x:y", {"plan": "z", "as": "OTHER", "options": {"version": "16"}}],
     }
     found = parse(json.dumps(text))
     assert found.formation == (FormationRow("web", 2, size_named("Standard-1X")),)
     assert found.addons == (AddonRequest("x:y"), AddonRequest("z", "OTHER"))
-    assert found.unhonored == ("stack",)
+    assert found.unhonored == ("stack", "addons[1].options")
     made = values(found, random.Random(1), {})
     assert made["A"] == "1"
     assert "B" not in made
@@ -44,6 +44,9 @@ def test_what_it_asks_for_is_read_and_the_rest_is_named() -> None:
             "formation.web.quantity must be a whole number from 0, not a string",
         ),
         ('{"formation": {"web": {"size": "huge"}}}', "formation.web.size: No such dyno size"),
+        ('{"env": {"A=B": "1"}}', "env.A=B: The config var name 'A=B' may only have"),
+        ('{"env": {"A": "x\\u0000"}}', "env.A holds a character"),
+        ('{"env": {"A": "\\ud800"}}', "env.A holds a character"),
         ('{"addons": {}}', "addons must be a list, not an object"),
         ('{"addons": [1]}', r"addons\[0\] must be an object"),
     ],

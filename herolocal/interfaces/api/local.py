@@ -37,6 +37,7 @@ class LocalLinks:
     async def up(self, request: Request) -> Response:
         """Start the app of a directory and stream its log and events; the open connection is the lease."""
         app = self._apps.start(from_json(await json_body(request)))
+        app.is_claimed = True
         self._apps.hold()
         return StreamingResponse(self._watch(app), media_type=STREAM)
 

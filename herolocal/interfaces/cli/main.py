@@ -37,6 +37,7 @@ for _command in COMMANDS:
 
 def main() -> None:
     """The program: every expected error is one text and an exit code."""
+    _open_standard_streams()
     try:
         status = cli.main(prog_name="herolocal", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
@@ -53,6 +54,17 @@ def main() -> None:
     except HerolocalError as error:
         _tell(error)
         sys.exit(USAGE if isinstance(error, UsageError) else 1)
+
+
+def _open_standard_streams() -> None:
+    """Who closed one of them (`<&-`) gets an empty one, so that nothing of ours takes its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _usage(error: click.ClickException) -> None:

@@ -63,6 +63,7 @@ def up(directory: Path, options: Mapping[str, Any], environment: Mapping[str, st
     watch.connect(Client(address))
     try:
         with watch.client.stream("POST", "/_herolocal/up", body) as stream:
+            watch.begun()
             if isinstance(found, Started):
                 found.let_go()
             return watch.follow(stream)
@@ -100,19 +101,24 @@ class Watch:
             signal.signal(number, self._on_signal)
 
     def connect(self, client: Client) -> None:
-        """The platform is there; a signal that came before is carried out now."""
+        """The platform is there."""
         self._client = client
-        if self._asked:
-            self._stop()
         if self._waiting.wait:
             timer = threading.Timer(self._waiting.timeout, self._time_out)
             timer.daemon = True
             timer.start()
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._asked.append(SIGNALS[signal.Signals(number)])
-        if self._client is not None:
+    def begun(self) -> None:
+        """The app is there; a signal that came while it was not is carried out now."""
+        if self._asked:
             self._stop()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        code = SIGNALS[signal.Signals(number)]
+        if self._client is None:  # a platform that is just starting ends with its lease
+            raise SystemExit(code)
+        self._asked.append(code)
+        self._stop()
 
     def _stop(self) -> None:
         """Ask on another connection, while this one goes on reading what the app says to the end."""

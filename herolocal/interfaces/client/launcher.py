@@ -29,6 +29,7 @@ PARTS = (
     "pathspec",
 )
 _START_SECONDS = 30.0
+_END_SECONDS = 5.0
 _LOG_BYTES = 1_000_000
 _PASSED = (
     "PATH",
@@ -181,17 +182,28 @@ def _start(home: Path, environment: Mapping[str, str], request: Mapping[str, obj
         about = json.loads(_read_line(ready_read))
     except ValueError:
         os.close(lease)
-        process.wait()
+        _end(process)
         raise PlatformUnreachable(_did_not_start(home)) from None
     finally:
         os.close(ready_read)
     if "error" in about:
         os.close(lease)
+        _end(process)
         kind = getattr(errors, about["error"]["id"], PlatformUnreachable)
         raise kind(about["error"]["message"])
     # The keeper outlives this command; whoever adopts it reaps it.
     process.returncode = 0
     return Started(Address(about["port"], about["token"], about["ca"], about["pid"]), lease)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """A platform that did not get ready: the keeper ends all of it."""
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _write_all(descriptor: int, request: Mapping[str, object]) -> None:

@@ -204,8 +204,11 @@ class DynoManager:
 
     def dynos(self) -> tuple[DynoView, ...]:
         """The formation's dynos, then the one-off ones."""
-        slots = tuple(self._view(slot) for slot in self._slots.values())
-        return slots + tuple(_one_off_view(life) for life in self._one_offs.values())
+        return self.formation() + tuple(_one_off_view(life) for life in self._one_offs.values())
+
+    def formation(self) -> tuple[DynoView, ...]:
+        """The formation's dynos."""
+        return tuple(self._view(slot) for slot in self._slots.values())
 
     def _view(self, slot: Slot) -> DynoView:
         life = slot.life
