@@ -262,7 +262,7 @@ async def spawn(launch: Launch, spec: Spec, on_output: OnOutput) -> DynoProcess:
                     stdout=stdout,
                     stderr=stdout,
                     cwd="/",
-                    env={},
+                    env={"HEROLOCAL_SCRATCH": str(launch.workspace.scratch)},  # tells whose it is to who looks
                     pass_fds=(read, far.fileno()),
                     start_new_session=True,
                 )

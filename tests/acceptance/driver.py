@@ -248,6 +248,7 @@ class Place:
         return (
             environment.get("HEROLOCAL_MARK") == self.mark
             or environment.get("HEROLOCAL_HOME") == str(self.home)
+            or environment.get("HEROLOCAL_SCRATCH", "").startswith(str(self.home))
             or str(self.home) in arguments
         )
 

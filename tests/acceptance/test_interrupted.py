@@ -1,5 +1,6 @@
 """A start that is broken off in the middle leaves nothing: no process, no container, nothing half made."""
 
+import fcntl
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -95,6 +96,41 @@ def test_a_start_broken_off_leaves_nothing(moment: str, way: str, place: Place) 
         place.run("down", "--volumes")
         assert containers(place, volumes=True) == []
         place.wait_until_gone()
+
+
+EARLY: dict[str, Callable[[Place], bool]] = {
+    "the keeper starts": runs("keeper.py"),
+    "the platform opens its state": lambda place: (place.home / "state.db").exists(),
+    "the API listens": lambda place: (place.home / "platform.json").exists(),
+    "a dyno starts": runs("dyno_init.py"),
+}
+
+
+@pytest.mark.parametrize("way", ["ctrl-c", "kill -9"])
+@pytest.mark.parametrize("moment", EARLY)
+def test_an_end_in_the_first_moments_leaves_nothing(moment: str, way: str, place: Place) -> None:
+    end, code = WAYS[way]
+    place.write({"Procfile": "web: exec sleep 1000\n"})
+    with place.up("--addons", "none", "--no-build", "--isolation", "copy") as up:
+        place.wait_until(lambda: EARLY[moment](place), moment)
+        end(up)
+        assert up.end() == code, up.output
+        place.wait_until_gone()
+        assert "Traceback" not in up.output
+
+
+def test_a_platform_that_cannot_start_keeps_nobody_waiting_for_ever(place: Place) -> None:
+    """Another process holds the home; a second `up` waits for the first, and a signal ends both."""
+    place.write({"Procfile": WEB})
+    place.home.mkdir(mode=0o700)
+    with (place.home / "platform.alone").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with place.up("--addons", "none") as first, place.up("--addons", "none") as second:
+            place.wait_until(lambda: runs("herolocal.interfaces.serve")(place), "the platform")
+            for up in (second, first):
+                up.signal(signal.SIGTERM)
+                assert up.end() == 143, up.output
+            place.wait_until_gone()
 
 
 @pytest.mark.docker

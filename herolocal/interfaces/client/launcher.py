@@ -184,6 +184,10 @@ def _start(home: Path, environment: Mapping[str, str], request: Mapping[str, obj
         os.close(lease)
         _end(process)
         raise PlatformUnreachable(_did_not_start(home)) from None
+    except BaseException:  # a signal
+        os.close(lease)
+        _end(process)
+        raise
     finally:
         os.close(ready_read)
     if "error" in about:
