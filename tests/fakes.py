@@ -1,7 +1,7 @@
 """Fakes of the contracts: a clock that a test moves, dynos that do as they are told, ports that answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,12 @@ from pathlib import Path
 from herolocal.contracts.network import Holder
 from herolocal.contracts.process import Launch, OnOutput, ProcessInput
 from herolocal.contracts.server import Progress, RunningServer, ServerRequest
+from herolocal.contracts.source import BuildOptions, BuiltSlug, OnLine, Project, Source
 from herolocal.contracts.workspace import Change, SlugTree, Workspace
 from herolocal.errors import EngineUnavailable, ServerFailed
+from herolocal.model.configvars import EnvEntry
+from herolocal.model.manifest import Manifest
+from herolocal.model.procfile import Procfile
 
 
 @dataclass
@@ -139,6 +143,33 @@ class FakeServers:
 
     async def describe(self) -> str | None:
         return self.version
+
+
+@dataclass
+class FakeProject:
+    """ProjectReader: an app of these commands that wants these packages."""
+
+    commands: dict[str, str]
+    packages: frozenset[str] = frozenset()
+
+    def read(self, directory: Path, procfile_path: Path | None) -> Project:
+        return Project(Procfile(self.commands), Manifest(), self.packages)
+
+    def read_env(self, directory: Path, paths: Sequence[Path]) -> tuple[EnvEntry, ...]:
+        return ()
+
+
+class FakeBuilder:
+    """SourceReader and SlugBuilder of an empty tree."""
+
+    async def read(self, directory: Path) -> Source:
+        return Source(directory, ())
+
+    async def build(self, source: Source, options: BuildOptions, on_line: OnLine) -> BuiltSlug:
+        return BuiltSlug(SlugTree(Path("/slug")), "abc", "nothing", 0, cached=True, in_callers_environment=False)
+
+    async def prune(self, keep: frozenset[str], layers_used_after: datetime) -> None:
+        pass
 
 
 @dataclass

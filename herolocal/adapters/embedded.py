@@ -1,7 +1,6 @@
 """Add-on servers without an engine: programs from wheels, run as our children (contracts.server)."""
 
 import asyncio
-import contextlib
 import shutil
 from dataclasses import dataclass, field
 from functools import partial
@@ -169,8 +168,7 @@ async def _wait_until_ready(running: _Running, target: Target, log: Path) -> Non
             return
     finally:
         asking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({asking})
+        await asyncio.wait({asking})
     if process.exited.done():
         await process.finished
         found = f"ended with status {process.exited.result()}"

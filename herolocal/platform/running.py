@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from herolocal.contracts.store import AppRecord
@@ -73,6 +73,7 @@ class RunningApp:
             self.status = FAILED
             text = f"herolocal itself failed: {error!r}. The platform's log has the details."
             self.news.event("error", id="internal", message=text)
+            await self._means.addons.stop(self.record.name, kill=True)  # dynos and router ended with their group
             raise
         finally:
             self.ready.clear()
@@ -139,29 +140,24 @@ class RunningApp:
     # start and end --------------------------------------------------------------------------------------------------
 
     async def _start_unless_stopped(self, group: asyncio.TaskGroup) -> None:
-        start = asyncio.ensure_future(self._bring_up(group))
-        stop = asyncio.ensure_future(self._stop_asked.wait())
-        try:
-            await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-            if not start.done():
-                start.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({start})
-        if not start.cancelled():
-            self._told(start.exception())
+        start = group.create_task(self._try_to_start(group))
+        stop = group.create_task(self._stop_asked.wait())
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        start.cancel()
+        await asyncio.wait({start})
 
-    def _told(self, error: BaseException | None) -> None:
-        """Tell a failed start to whoever watches."""
-        if error is None:
-            return
-        failure = expected(error)
-        if failure is None:
-            raise error
-        self.failure = failure
-        self.status = USAGE if isinstance(failure, UsageError) else FAILED
-        self.news.event("error", id=type(failure).__name__, message=str(failure))
+    async def _try_to_start(self, group: asyncio.TaskGroup) -> None:
+        """Tell a start that fails to whoever watches."""
+        try:
+            await self._bring_up(group)
+        except (HerolocalError, BaseExceptionGroup) as error:
+            failure = expected(error)
+            if failure is None:
+                raise
+            self.failure = failure
+            self.status = USAGE if isinstance(failure, UsageError) else FAILED
+            self.news.event("error", id=type(failure).__name__, message=str(failure))
 
     async def _shut(self) -> None:
         """Dynos first, then the router, then the add-ons they used."""

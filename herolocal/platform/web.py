@@ -1,7 +1,6 @@
 """The way into one app: its router on a port of its own, fed by what the dyno manager knows."""
 
 import asyncio
-import contextlib
 
 from herolocal.model import codes
 from herolocal.model.codes import Code
@@ -63,8 +62,7 @@ class Web:
         """Stop listening."""
         if self._serving is not None:
             self._serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._serving
+            await asyncio.wait({self._serving})
 
     # Routes ---------------------------------------------------------------------------------------------------------
 
