@@ -43,6 +43,12 @@ def check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
+def prctl(option: int, value: int) -> None:
+    """Linux only; without a subreaper (macOS, untested) what leaves its parent may be missed."""
+    if sys.platform == "linux":
+        libc.prctl(option, value, 0, 0, 0)
+
+
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
     arguments = (value.encode() if value else None for value in (source, target, kind))
     check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {kind or target}")
@@ -164,21 +170,34 @@ class Descendants:
     @staticmethod
     def pids() -> set[int]:
         children: dict[int, set[int]] = {}
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                try:
-                    with open(f"/proc/{name}/stat", "rb") as file:
-                        fields = file.read().rpartition(b")")[2].split()
-                except OSError:
-                    continue
-                if fields[0] not in b"ZX":
-                    children.setdefault(int(fields[1]), set()).add(int(name))
+        for pid, parent in living():
+            children.setdefault(parent, set()).add(pid)
         found: set[int] = set()
         todo = {os.getpid()}
         while todo:
             todo = set().union(*(children.get(pid, set()) for pid in todo)) - found
             found |= todo
         return found
+
+
+def living() -> list[tuple[int, int]]:
+    """Every process that is no zombie, with its parent."""
+    if sys.platform != "linux":  # untested
+        import subprocess  # noqa: PLC0415 - slow, and not for Linux
+
+        lines = subprocess.check_output(["ps", "-axo", "pid=,ppid=,state="], text=True).splitlines()
+        return [(int(pid), int(ppid)) for pid, ppid, state in map(str.split, lines) if state[0] != "Z"]
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] not in b"ZX":
+                found.append((int(name), int(fields[1])))
+    return found
 
 
 def reap(main: int) -> int | None:
@@ -217,7 +236,9 @@ def start(spec: Spec) -> int:
 
 def supervise(spec: Spec, control: int, tree: Namespace | Descendants) -> int:
     """Until the command has ended: reap, and pass signals on. Then nothing of the tree is left."""
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     ours = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -284,10 +305,10 @@ def in_namespaces(spec: Spec, control: int) -> Namespace:
     pid = os.fork()
     if pid:
         outer(pid, control)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     make_root(spec)
     drop(spec)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     return Namespace()
 
 
@@ -300,9 +321,9 @@ def main() -> None:
         if spec["namespace"]:
             tree: Namespace | Descendants = in_namespaces(spec, control)
         else:
-            libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             tree = Descendants()
-        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
     except OSError as error:
         os.write(2, f"herolocal: cannot isolate this dyno: {error}\n".encode())
         os._exit(FAILED)

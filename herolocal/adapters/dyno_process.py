@@ -68,10 +68,13 @@ class DynoProcess:
     def follow(self, on_output: OnOutput) -> None:
         """Read output and await the end, from now on."""
         loop = asyncio.get_running_loop()
-        self._pidfd = os.pidfd_open(self._process.pid)
+        if sys.platform == "linux":
+            self._pidfd = os.pidfd_open(self._process.pid)
+            loop.add_reader(self._pidfd, self._ready_to_reap)
+        else:  # untested
+            loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._ended())
         self._on_output = on_output
         self.hold_output(on=False)
-        loop.add_reader(self._pidfd, self._ended)
 
     def _read(self) -> None:
         try:
@@ -90,9 +93,12 @@ class DynoProcess:
             asyncio.get_running_loop().remove_reader(self._ends.output)
             self._closed.set_result(None)
 
-    def _ended(self) -> None:
+    def _ready_to_reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
+        self._ended()
+
+    def _ended(self) -> None:
         if not self._exit.done():
             self._exit.set_result(_status(self._process.wait()))
 

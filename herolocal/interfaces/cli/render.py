@@ -191,7 +191,7 @@ class Screen:
         self._busy.hide()
 
     def _step_line(self, event: Json) -> str:
-        label = {"addons": "add-ons", "dyno": event["name"]}.get(event["step"], event["step"])
+        label = str({"addons": "add-ons", "dyno": event["name"]}.get(event["step"], event["step"]))
         name = "" if event["step"] in ("build", "dyno") else f"{event['name']:<31}"
         seconds = "" if event["seconds"] is None else f"{event['seconds']:.1f} s"
         ending = {"addons": f"ready in {seconds}", "dyno": f"up in {seconds}"}.get(event["step"], seconds)
@@ -200,7 +200,8 @@ class Screen:
         if event["state"] == "failed":
             ending = self._marked("failed")
         result = "" if event["result"] == "cached" else event["result"]
-        return f"  {label:<{_LABEL}}{name}{event['detail']:<38}  {ending}  {result}".rstrip()
+        label = f"{label:<{_LABEL}}" if len(label) < _LABEL else f"{label}  "
+        return f"  {label}{name}{event['detail']:<38}  {ending}  {result}".rstrip()
 
     def _lost(self, event: Json) -> None:
         for line in lost_lines(event["dyno"], event["losses"]):
