@@ -33,7 +33,10 @@ PEOPLE = (me(), ordinary()) if os.geteuid() == 0 else (me(),)
 
 @contextmanager
 def make_place(person: Person) -> Iterator[Place]:
-    """A short path, since sockets below it have a limit of 108 bytes; open to the person, removed afterwards."""
+    """A short path, since sockets below it have a limit of 108 bytes; open to the person, removed afterwards.
+
+    Whatever the test did in it, no process and no mount may be left.
+    """
     root = Path(tempfile.mkdtemp(prefix="hl-"))
     root.chmod(0o755)
     (root / "project").mkdir()
@@ -42,6 +45,8 @@ def make_place(person: Person) -> Iterator[Place]:
     place = Place(person, root)
     try:
         yield place
+        place.wait_until_gone()
+        assert place.mounts() == []
     finally:
         for process in place.processes():
             process.kill()

@@ -179,7 +179,7 @@ class Place:
 
     @contextlib.contextmanager
     def up(self, *arguments: str) -> Iterator["Up"]:
-        """`herolocal up ARGUMENTS` until the block ends; what still runs then is killed, platform included."""
+        """`herolocal up ARGUMENTS` until the block ends; `up` itself is killed then, and must take all else with it."""
         process = subprocess.Popen(
             self.command("up", *arguments),
             cwd=self.project,
@@ -227,9 +227,6 @@ class Place:
         process.wait(PATIENCE)
         if process.stdout is not None:
             process.stdout.close()
-        for survivor in self.processes():
-            with contextlib.suppress(psutil.Error):
-                survivor.kill()
 
     # survivors --------------------------------------------------------------------------------------------------------
 
