@@ -4,6 +4,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from herolocal.adapters.copies import CopyIsolation
 from herolocal.adapters.deferred import DeferredServers
 from herolocal.adapters.git_tree import GitTree
 from herolocal.adapters.listeners import Listeners
-from herolocal.adapters.namespaces import NamespaceIsolation, ProbeResult, dyno_owner, probe
+from herolocal.adapters.namespaces import NamespaceIsolation, dyno_owner, probe
 from herolocal.adapters.project import ProjectFiles
 from herolocal.adapters.slug_store import SlugStore
 from herolocal.adapters.sockets import Sockets
@@ -53,6 +54,8 @@ class Platform:
 
 async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
     """Open a home, and clear what a killed platform left in it; raises StoreFailed and its kin."""
+    await CopyIsolation(home).reap()
+    isolate = _isolation(home)
     # The generator is the system's: ids and credentials must not be guessable.
     source = random.SystemRandom()
     clock = SystemClock()
@@ -94,13 +97,12 @@ async def assemble(home: Path, environment: Mapping[str, str]) -> Platform:
         slugs=SlugStore(home, owner=dyno_owner()),
         addons=addons,
         losses=Losses(store, FileTrash(home)),
-        isolate=_isolation(home),
+        isolate=isolate,
         tls=lambda: authority().server_context(),
         user=f"{environment.get('USER') or environment.get('LOGNAME') or 'you'}@localhost",
     )
     apps = Apps(means)
     running.append(apps)
-    await CopyIsolation(home).reap()
     await means.slugs.prune(apps.slugs_to_keep(), clock.now() - KEPT_LAYERS)
     # An app with add-ons and no back end was killed in its first start, and may have left servers anywhere.
     for backend in {app.backend for app in store.apps() if app.backend or store.addons(app.name)}:
@@ -131,13 +133,13 @@ def _home_id(home: Path) -> str:
 
 
 def _isolation(home: Path) -> Callable[[Isolation], Isolated]:
-    """Probes once, when first asked."""
-    found: list[ProbeResult] = []
+    """Probes once, from now on, while the rest is put together."""
+    executor = ThreadPoolExecutor(1)
+    probing = executor.submit(probe, home)
+    executor.shutdown(wait=False)
 
     def isolate(asked: Isolation) -> Isolated:
-        if not found:
-            found.append(probe(home))
-        (result,) = found
+        result = probing.result()
         if asked is Isolation.NAMESPACE and not result.available:
             raise IsolationUnavailable(
                 f"--isolation namespace was asked for, and this machine refuses it: {result.reason}. "

@@ -28,6 +28,7 @@ from herolocal.platform.running import RunningApp
 if TYPE_CHECKING:
     import uvicorn
 
+_HEAD_START = 0.2  # seconds in which an app that need not be built launches its dynos, before the API is imported
 _GRACE = 3  # seconds that streams get to send their last bytes
 _READ = 65536
 
@@ -96,6 +97,10 @@ async def _hold_and_serve(platform: Platform, home: Path, pipes: Pipes) -> None:
         await asyncio.sleep(0)
         request = await _first_request(pipes.request)
         first = apps.start(from_json(request)) if request else None
+        if first is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HEAD_START):
+                    await first.dynos.launched.wait()
         with _signals(platform):
             api = Api(platform, home)
             with api.open(pipes.ready):

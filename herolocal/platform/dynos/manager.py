@@ -52,6 +52,8 @@ class DynoManager:
     def __init__(self, machine: Machine, logplex: Logplex, lost: Lost, changed: Callable[[], None]) -> None:
         self.machine = machine
         self.release: RunnableRelease | None = None
+        self.launched = asyncio.Event()
+        """Set once the first process of the app was started."""
         self._logplex = logplex
         self._lost = lost
         self._changed = changed
@@ -258,6 +260,7 @@ class DynoManager:
             ended=writer.close,
             wiped=self._lost,
         )
+        life.started.add_done_callback(lambda _: self.launched.set())
         self._lives.add(life)
         return life
 
