@@ -9,7 +9,7 @@ from herolocal.contracts.source import BuildOptions, BuiltSlug, Project, Source
 from herolocal.contracts.store import AppRecord
 from herolocal.errors import HerolocalError, ReleaseFailed
 from herolocal.model import configvars, formation, manifest
-from herolocal.model.choices import Choices
+from herolocal.model.choices import Addons, Choices
 from herolocal.model.formation import RELEASE, WEB, FormationRow
 from herolocal.model.limits import RELEASE_SIZE, RELEASE_TIMEOUT
 from herolocal.model.manifest import Manifest
@@ -157,6 +157,12 @@ class Start:
         backend = await addons.choose(str(choices.addons), self.record.backend, fresh=choices.fresh)
         if backend is None:
             return ()
+        if choices.caller.get("CI") == "true" and choices.addons is Addons.AUTO and self.record.backend is None:
+            self._news.note(
+                f"CI=true, and nothing says where add-ons run: it is {backend} now, and may be another on the next "
+                "machine. Say --addons docker or --addons embedded.",
+                warning=True,
+            )
         wanted = addons.wanted(self.record.name, project.manifest.addons, project.packages)
         for text in wanted.notes:
             self._news.note(text)

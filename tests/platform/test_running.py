@@ -44,6 +44,7 @@ class Stage:
     servers: FakeServers = field(default_factory=FakeServers)
     clock: FakeClock = field(default_factory=FakeClock)
     statuses: dict[str, int] = field(default_factory=lambda: {"release": 0})
+    caller: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.isolation.at_start = self._started
@@ -66,7 +67,7 @@ class Stage:
             tls=no_tls,
             user="ada@localhost",
         )
-        self.app = RunningApp(record, Choices("1", "/blog"), means)
+        self.app = RunningApp(record, Choices("1", "/blog", caller=self.caller), means)
         self.events: list[dict[str, Any]] = []
 
     def _started(self, process: FakeProcess) -> None:
@@ -131,6 +132,19 @@ def test_a_failed_release_phase_starts_nothing_and_stops_the_add_ons(stage: Stag
         assert (stage.servers.running, stage.app.status) == ({}, 1)
         assert "ended with status 3" in stage.told("error")[0]["message"]
         assert [release.status for release in stage.store.releases("blog")] == ["failed"]
+
+    asyncio.run(story())
+
+
+def test_in_ci_the_choice_of_servers_is_said_loudly(tmp_path: Path, stage: Stage) -> None:
+    async def story() -> None:
+        told = Stage(tmp_path, stage.store, caller={"CI": "true"})
+        for app, times in ((told, 1), (stage, 0)):
+            async with app.running():
+                async with asyncio.timeout(10):
+                    await app.app.ready.wait()
+            warnings = [note["text"] for note in app.told("note") if note["level"] == "warning"]
+            assert sum("CI=true" in text for text in warnings) == times
 
     asyncio.run(story())
 
