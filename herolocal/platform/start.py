@@ -196,7 +196,7 @@ class Start:
         step = Step("addons", progress.addon, detail, ", ".join(progress.config_vars))
         self._news.step(step, "done" if progress.is_ready else "progress", since)
         if progress.is_ready and progress.parity:
-            self._news.note(progress.parity)
+            self._news.note(f"{progress.addon.partition(':')[0]}: {progress.parity}")
 
     # the release ----------------------------------------------------------------------------------------------------
 
