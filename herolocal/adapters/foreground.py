@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,20 +143,23 @@ async def run(argv: Sequence[str], *, directory: Path, text: str = "", seconds: 
     """Run a program to its end with `text` as its input; returns what it wrote. Raises ServerFailed."""
     name = Path(argv[0]).name
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=directory,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"},
-            start_new_session=True,
-        )
+        with tempfile.TemporaryFile() as stdin:  # a pipe would break, in its own ways, when the program ends at once
+            stdin.write(text.encode())
+            stdin.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=stdin,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=directory,
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"},
+                start_new_session=True,
+            )
     except OSError as error:
         raise ServerFailed(f"Cannot start {name}: {error.strerror}.") from error
     try:
         async with asyncio.timeout(seconds):
-            output, _ = await process.communicate(text.encode())
+            output, _ = await process.communicate()
     except TimeoutError as error:
         raise ServerFailed(f"{name} did not end within {seconds:.0f} s.") from error
     finally:
