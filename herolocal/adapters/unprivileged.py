@@ -71,7 +71,9 @@ def _capability(named: int) -> Guise:
     def prefix(uid: int) -> tuple[str, ...]:
         only = "-all,+dac_override"
         user = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", f"--inh-caps={only}", f"--ambient-caps={only}")
-        return ("setpriv", *user, f"--bounding-set={only}", "--pdeathsig", "KILL", "--")
+        # access(2), by which initdb looks for its programs, forgets capabilities without this bit (capabilities(7)).
+        bits = "--securebits=+no_setuid_fixup"
+        return ("setpriv", *user, f"--bounding-set={only}", bits, "--pdeathsig", "KILL", "--")
 
     return Guise(prefix(named), prefix(ROOTS_SERVERS), named, ROOTS_SERVERS)
 
